@@ -78,8 +78,8 @@ func BenchmarkAge(b *testing.B) {
 // keys.
 func BenchmarkChange(b *testing.B) {
 	c := open(b, filled(b).Config("acme"))
-	told := make(chan time.Time, 1)
-	c.OnChange(key, func(client.Update) { told <- time.Now() })
+	called := make(chan time.Time, 1)
+	c.OnChange(key, func(client.Update) { called <- time.Now() })
 	var answered, all []time.Duration
 	for i := 0; b.Loop(); i++ {
 		begin := time.Now()
@@ -87,7 +87,7 @@ func BenchmarkChange(b *testing.B) {
 			b.Fatal(err)
 		}
 		done := time.Since(begin)
-		answered, all = append(answered, done), append(all, (<-told).Sub(begin))
+		answered, all = append(answered, done), append(all, (<-called).Sub(begin))
 	}
 	slices.Sort(all)
 	slices.Sort(answered)

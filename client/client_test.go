@@ -74,7 +74,7 @@ func set(t testing.TB, c *client.Client, key string, value any) client.Commit {
 	return done
 }
 
-func TestReadsSeeWhatIsWritten(t *testing.T) {
+func TestCommit_IsVisibleToReads(t *testing.T) {
 	s := clienttest.Start(t)
 	c := open(t, s.Config("acme", "tenantconfig/", "flags/"))
 	timeout := client.Bind(c, "tenantconfig/timeout", 250)
@@ -101,7 +101,7 @@ func TestReadsSeeWhatIsWritten(t *testing.T) {
 	}
 }
 
-func TestOpenTakesTheStateThatIsThere(t *testing.T) {
+func TestOpen_LoadsTheCurrentState(t *testing.T) {
 	s := clienttest.Start(t)
 	w := open(t, s.Config("acme"))
 	big := map[string]any{}
@@ -143,7 +143,7 @@ func TestOpen_StartEmpty(t *testing.T) {
 	}
 }
 
-func TestAFileIsEnough(t *testing.T) {
+func TestOpen_FileWithoutGateway(t *testing.T) {
 	t.Parallel()
 	s := clienttest.Start(t)
 	cfg := s.Config("acme", "tenantconfig/")
@@ -163,7 +163,7 @@ func TestAFileIsEnough(t *testing.T) {
 }
 
 // A client that was disconnected for long gets the state, and not a thousand commits.
-func TestAClientThatIsFarBehindCatchesUp(t *testing.T) {
+func TestClient_FarBehindCatchesUp(t *testing.T) {
 	t.Parallel()
 	s := clienttest.Start(t)
 	cfg := s.Config("acme", "a/")

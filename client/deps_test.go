@@ -8,7 +8,7 @@ import (
 )
 
 // A program that reads its settings does not get the server with it.
-func TestNothingOfTheServerIsLinkedIn(t *testing.T) {
+func TestDependencies_NoServerCode(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", "github.com/stelehq/stele/client").Output()
 	if err != nil {
 		t.Fatal(err)

@@ -15,7 +15,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger/ledgertest"
 )
 
-func TestAnotherGatewayTakesOver(t *testing.T) {
+func TestFailover_NextGateway(t *testing.T) {
 	t.Parallel()
 	s := clienttest.Start(t)
 	if _, err := s.StartGateway("127.0.0.1:0"); err != nil {
@@ -39,7 +39,7 @@ func TestAnotherGatewayTakesOver(t *testing.T) {
 	}
 }
 
-func TestACutConnectionMissesNothing(t *testing.T) {
+func TestFailover_CutConnectionMissesNothing(t *testing.T) {
 	s := clienttest.Start(t)
 	w := open(t, s.Config("acme"))
 	cfg := s.Config("acme", "a/")
@@ -62,12 +62,12 @@ func TestACutConnectionMissesNothing(t *testing.T) {
 	}
 	eventually(t, "all keys are there", func() bool { return len(c.Snapshot().List("a/")) == 30 })
 	if wrong.Load() {
-		t.Error("changes were told in the wrong order")
+		t.Error("OnChange was called in the wrong order")
 	}
 }
 
 // All clients of a gateway lose it at the same moment, and do not reconnect at once.
-func TestClientsComeBackOneByOne(t *testing.T) {
+func TestReconnect_ClientsAreSpread(t *testing.T) {
 	s := clienttest.Start(t)
 	cfg := s.Config("acme")
 	net := newLink(t, cfg.Addresses[0])
@@ -93,7 +93,7 @@ func TestClientsComeBackOneByOne(t *testing.T) {
 }
 
 // If packets are dropped without an error, the client's poll gets no answer.
-func TestASilentGatewayIsLeft(t *testing.T) {
+func TestFailover_SilentGatewayIsLeft(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it waits for a gateway to be silent for ten seconds")
 	}
@@ -107,7 +107,7 @@ func TestASilentGatewayIsLeft(t *testing.T) {
 	net.kill(true)
 	began := time.Now()
 	set(t, w, "a/b", 1)
-	eventually(t, "it is told why nothing is followed", func() bool {
+	eventually(t, "the status says why no gateway is followed", func() bool {
 		err := c.Status().Err
 		return err != nil && strings.Contains(err.Error(), "said nothing")
 	})
@@ -115,11 +115,11 @@ func TestASilentGatewayIsLeft(t *testing.T) {
 		t.Errorf("the age is %s, %s after the last word", age, since)
 	}
 	net.kill(false)
-	eventually(t, "it goes on", func() bool { _, ok := c.Get("a/b"); return ok && c.Age() < 5*time.Second })
+	eventually(t, "it continues", func() bool { _, ok := c.Get("a/b"); return ok && c.Age() < 5*time.Second })
 }
 
 // A client that cannot accept a message reports the outcome, over the same stream.
-func TestASlowClientGetsTheOutcome(t *testing.T) {
+func TestClient_SlowReaderGetsTheNewestState(t *testing.T) {
 	s := clienttest.Start(t)
 	w := open(t, s.Config("acme", "none/"))
 	set(t, w, "a/gone", "soon")
@@ -159,7 +159,7 @@ func TestASlowClientGetsTheOutcome(t *testing.T) {
 	}
 }
 
-func TestATokenIsRenewed(t *testing.T) {
+func TestToken_IsReadAgain(t *testing.T) {
 	t.Parallel()
 	signer := newSigner(t)
 	n := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
@@ -176,7 +176,7 @@ func TestATokenIsRenewed(t *testing.T) {
 	eventually(t, "the commit is there", func() bool { _, ok := c.Get("a/b"); return ok })
 }
 
-func TestOpenFailsAtOnceWhereItIsRefused(t *testing.T) {
+func TestOpen_DeniedFailsAtOnce(t *testing.T) {
 	s := clienttest.Start(t)
 	for name, change := range map[string]func(*client.Config){
 		"no token":       func(cfg *client.Config) { cfg.Token = client.TokenFile("/no/such/file") },
@@ -210,7 +210,7 @@ func TestOpenFailsAtOnceWhereItIsRefused(t *testing.T) {
 }
 
 // A gateway that is behind is worse than none: the client stays where it is.
-func TestAClientNeverGoesBack(t *testing.T) {
+func TestClient_NeverRewinds(t *testing.T) {
 	t.Parallel()
 	signer, nats := newSigner(t), ledgertest.Server(t)
 	ahead, behind := ledgertest.Start(t, nats, ledgertest.Config{}), ledgertest.Start(t, nats, ledgertest.Config{})
@@ -244,7 +244,7 @@ func TestAClientNeverGoesBack(t *testing.T) {
 	}
 }
 
-func TestAnotherLedgerIsNotFollowed(t *testing.T) {
+func TestOpen_AnotherLedger(t *testing.T) {
 	t.Parallel()
 	signer := newSigner(t)
 	one := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
@@ -278,7 +278,7 @@ func TestAnotherLedgerIsNotFollowed(t *testing.T) {
 	}
 }
 
-func TestARunningClientStaysWithItsLedger(t *testing.T) {
+func TestClient_StaysWithItsLedger(t *testing.T) {
 	signer := newSigner(t)
 	one := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
 	two := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})

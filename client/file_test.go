@@ -50,7 +50,7 @@ func loaded(t *testing.T, file []byte) (c *Client, log *bytes.Buffer, path strin
 	return c, log, path
 }
 
-func TestAFileIsTaken(t *testing.T) {
+func TestFile_IsLoaded(t *testing.T) {
 	c, log, path := loaded(t, encoded(t))
 	if e, ok := c.Get("a/b"); !ok || e.Value != "1" || e.Revision != 6 || c.Status().Revision != 7 || log.Len() > 0 {
 		t.Errorf("it has %+v at %d, and says %s", e, c.Status().Revision, log)
@@ -66,7 +66,7 @@ func TestAFileIsTaken(t *testing.T) {
 	}
 }
 
-func TestAFileThatIsNotOursIsSetAside(t *testing.T) {
+func TestFile_ForeignIsSetAside(t *testing.T) {
 	change := func(f func(*saved, *stelev1.WatchState)) []byte {
 		head, s := example()
 		f(&head, s)
@@ -111,7 +111,7 @@ func TestAFileThatIsNotOursIsSetAside(t *testing.T) {
 	}
 }
 
-func TestAFileIsWrittenWhole(t *testing.T) {
+func TestFile_IsReplacedAtomically(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "settings")
 	for _, text := range []string{"one", "two"} {
 		if err := writeFile(path, []byte(text)); err != nil {
@@ -161,7 +161,7 @@ func FuzzDecodeFile(f *testing.F) {
 
 // A state equals a map to which the same was done, and one that was made earlier
 // does not change.
-func TestAStateIsAMap(t *testing.T) {
+func TestState_EqualsAMap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := &Client{cfg: Config{Log: slog.New(slog.DiscardHandler)}, changed: make(map[string]bool)}
 		c.state.Store(replaced(nil).finish(0, nil, nil))
@@ -208,7 +208,7 @@ func TestAStateIsAMap(t *testing.T) {
 }
 
 // The mask of a secret is never used as its value.
-func TestASecretIsNoValue(t *testing.T) {
+func TestValue_SecretIsAnError(t *testing.T) {
 	c := &Client{cfg: Config{Log: slog.New(slog.DiscardHandler), Prefixes: []string{""}}, slotsOf: make(map[string][]int)}
 	c.state.Store(replaced(nil).finish(0, nil, nil))
 	before := c.Snapshot()
@@ -227,7 +227,7 @@ func TestASecretIsNoValue(t *testing.T) {
 	}
 }
 
-func TestAgeCountsOn(t *testing.T) {
+func TestAge_Grows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := &knowledge{}
 		if k.age() < 100*365*24*time.Hour {
@@ -245,7 +245,7 @@ func TestAgeCountsOn(t *testing.T) {
 
 // However many attempts have failed, a thousand clients do not come at once, and
 // none stays away.
-func TestPausesAreSpread(t *testing.T) {
+func TestBackoff_IsSpread(t *testing.T) {
 	for failed := range 100 {
 		limit := min(firstPause<<min(failed, 10), longestPause)
 		var tenths [10]int
@@ -264,7 +264,7 @@ func TestPausesAreSpread(t *testing.T) {
 	}
 }
 
-func TestEveryGatewayHasItsTurn(t *testing.T) {
+func TestGateways_AreTriedInTurn(t *testing.T) {
 	now := time.Now()
 	first := make(map[string]int)
 	for range 300 {

@@ -15,7 +15,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger/ledgertest"
 )
 
-func TestACommitFailsWithAReason(t *testing.T) {
+func TestCommit_ErrorsHaveReasons(t *testing.T) {
 	s := clienttest.Start(t)
 	c := open(t, s.Config("acme"))
 	first := set(t, c, "a/b", 1)
@@ -91,7 +91,7 @@ func TestCommit_Limits(t *testing.T) {
 }
 
 // Answers get lost, and gateways go away: a change set is written once.
-func TestACommitIsWrittenOnce(t *testing.T) {
+func TestCommit_RetryIsWrittenOnce(t *testing.T) {
 	t.Parallel()
 	s := clienttest.Start(t)
 	cfg := s.Config("acme")
@@ -118,7 +118,7 @@ func TestACommitIsWrittenOnce(t *testing.T) {
 	eventually(t, "the client has all of it", func() bool { return c.Status().Revision == commits })
 }
 
-func TestAnOutcomeMayBeUnknown(t *testing.T) {
+func TestCommit_UnknownOutcome(t *testing.T) {
 	s := clienttest.Start(t)
 	cfg := s.Config("acme")
 	net := newLink(t, cfg.Addresses[0])
@@ -142,7 +142,7 @@ func TestAnOutcomeMayBeUnknown(t *testing.T) {
 	}
 }
 
-func TestAGatewayThatTakesNoWritesIsPassedOver(t *testing.T) {
+func TestCommit_ReadOnlyGatewayIsSkipped(t *testing.T) {
 	signer, n := newSigner(t), ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
 	writable, _ := serve(t, n, signer)
 	edge := *n

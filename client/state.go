@@ -40,7 +40,7 @@ func (b Base) proto() *stelev1.BaseRef {
 	return &stelev1.BaseRef{Tenant: b.Tenant, Revision: b.Revision}
 }
 
-// mask stands in the place of a secret.
+// mask replaces the value of a secret.
 const mask = `"***"`
 
 // fanout is in how many parts a state is. A commit copies only the parts whose

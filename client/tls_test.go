@@ -16,8 +16,8 @@ import (
 	"github.com/stelehq/stele/client/clienttest"
 )
 
-// TestOverTLS: a gateway's certificate must be one that the client trusts.
-func TestOverTLS(t *testing.T) {
+// TestOpen_TLS: a gateway's certificate must be one that the client trusts.
+func TestOpen_TLS(t *testing.T) {
 	s := clienttest.Start(t)
 	cfg := s.Config("acme")
 	address, trusted := behindTLS(t, cfg.Addresses[0])
@@ -38,7 +38,7 @@ func TestOverTLS(t *testing.T) {
 	defer cancel()
 	if c, err := client.Open(ctx, cfg); err == nil {
 		c.Close()
-		t.Error("a gateway with a certificate that nobody has signed was believed")
+		t.Error("a gateway with a self-signed certificate was accepted")
 	} else if !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("the error does not tell of the certificate: %v", err)
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/stelehq/stele/client/clienttest"
 )
 
-func TestAValueStaysUsable(t *testing.T) {
+func TestValue_InvalidKeepsTheLastOne(t *testing.T) {
 	s := clienttest.Start(t)
 	c := open(t, s.Config("acme"))
 	raw := func(v string) { set(t, c, "a/v", json.RawMessage(v)) }
@@ -49,7 +49,7 @@ func TestAValueStaysUsable(t *testing.T) {
 	}
 }
 
-func TestNumbersStayExact(t *testing.T) {
+func TestValue_NumbersAreExact(t *testing.T) {
 	s := clienttest.Start(t)
 	c := open(t, s.Config("acme"))
 	const text = `{"a":9007199254740993,"b":[0.1,1.0],"c":"<&>"}`
@@ -153,7 +153,7 @@ func TestCommit_RefusesTextThatIsNotUTF8(t *testing.T) {
 	}
 }
 
-func TestBindRefusesAKeyThatIsNotKept(t *testing.T) {
+func TestBind_KeyOutsideOfThePrefixes(t *testing.T) {
 	s := clienttest.Start(t)
 	c := open(t, s.Config("acme", "a/"))
 	defer func() {
@@ -165,7 +165,7 @@ func TestBindRefusesAKeyThatIsNotKept(t *testing.T) {
 }
 
 // No reader sees half of a commit, nor goes back, however fast commits come.
-func TestACommitIsWhole(t *testing.T) {
+func TestSnapshot_CommitIsWhole(t *testing.T) {
 	t.Parallel()
 	s := clienttest.Start(t)
 	w := open(t, s.Config("acme", "none/"))
@@ -216,7 +216,7 @@ func TestACommitIsWhole(t *testing.T) {
 }
 
 // A slow function gets the outcome, and delays no other.
-func TestASlowFunctionIsToldOfTheOutcome(t *testing.T) {
+func TestOnChange_SlowFunctionGetsTheNewestState(t *testing.T) {
 	s := clienttest.Start(t)
 	c := open(t, s.Config("acme"))
 	release, updates := make(chan struct{}), make(chan client.Update, 100)
@@ -244,11 +244,11 @@ func TestASlowFunctionIsToldOfTheOutcome(t *testing.T) {
 				t.Errorf("from %d to %d comes after %d", u.Before.Revision(), u.After.Revision(), last.After.Revision())
 			}
 			if fmt.Sprint(u.Keys) != "[a/n]" {
-				t.Errorf("it was told of %v", u.Keys)
+				t.Errorf("OnChange was called with %v", u.Keys)
 			}
 			last, count = u, count+1
 		case <-time.After(30 * time.Second):
-			t.Fatal("it is not told")
+			t.Fatal("OnChange is not called")
 		}
 	}
 	if count > 3 {

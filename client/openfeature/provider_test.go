@@ -71,7 +71,7 @@ const rollout = `{
 	"metadata": {"owner": "checkout", "tier": 2}
 }`
 
-func TestFlagsAreEvaluated(t *testing.T) {
+func TestProvider_EvaluatesFlags(t *testing.T) {
 	w := start(t, stele.Config{})
 	for flag, value := range map[string]string{
 		"on":       "true",
@@ -176,7 +176,7 @@ func TestFlagsAreEvaluated(t *testing.T) {
 	}
 }
 
-func TestAFractionIsStableAndFair(t *testing.T) {
+func TestFractional_IsStableAndFair(t *testing.T) {
 	w := start(t, stele.Config{})
 	w.set(t, "f", `{"state":"ENABLED","variants":{"a":"a","b":"b","c":"c"},"defaultVariant":"c",
 		"targeting":{"fractional":[["a",10],["b",90],["c",0]]}}`)
@@ -205,7 +205,7 @@ func TestAFractionIsStableAndFair(t *testing.T) {
 
 // Every provider of flagd's flags must put the same caller into the same bucket: this is
 // what they have agreed on.
-func TestAFractionIsThatOfOtherProviders(t *testing.T) {
+func TestFractional_EqualsOtherProviders(t *testing.T) {
 	w := start(t, stele.Config{})
 	const quarters = `{"state":"ENABLED","variants":{"red":"red","blue":"blue","green":"green","yellow":"yellow"},"targeting":{"fractional":[
 		{"cat":[%s,{"var":"email"}]},["red",25],["blue",25],["green",25],["yellow",25]]}}`
@@ -229,7 +229,7 @@ func TestAFractionIsThatOfOtherProviders(t *testing.T) {
 	}
 }
 
-func TestEventsAreTold(t *testing.T) {
+func TestProvider_EmitsEvents(t *testing.T) {
 	w := start(t, stele.Config{MaxAge: 8 * time.Second})
 	events := make(chan string, 100)
 	for _, kind := range []openfeature.EventType{openfeature.ProviderConfigChange, openfeature.ProviderStale, openfeature.ProviderReady} {
@@ -269,7 +269,7 @@ func TestEventsAreTold(t *testing.T) {
 	next("PROVIDER_READY ")
 }
 
-func TestInitRefusesAClientWithoutFlags(t *testing.T) {
+func TestInit_ClientWithoutFlags(t *testing.T) {
 	s := clienttest.Start(t)
 	c, err := client.Open(t.Context(), s.Config("acme", "tenantconfig/"))
 	if err != nil {

@@ -37,7 +37,7 @@ func handler(t *testing.T, reload func(context.Context, refresh.Request) error) 
 
 func sign(body string) string { return refresh.Sign(secret, time.Now(), []byte(body)) }
 
-func TestWebhookTellsWhatHasChanged(t *testing.T) {
+func TestHandler_PassesTheChange(t *testing.T) {
 	var got []refresh.Request
 	h := handler(t, func(_ context.Context, r refresh.Request) error {
 		got = append(got, r)
@@ -52,7 +52,7 @@ func TestWebhookTellsWhatHasChanged(t *testing.T) {
 	}
 }
 
-func TestWebhookRefuses(t *testing.T) {
+func TestHandler_Rejects(t *testing.T) {
 	h := handler(t, func(context.Context, refresh.Request) error {
 		t.Error("the service was called")
 		return nil
@@ -89,7 +89,7 @@ func TestWebhookRefuses(t *testing.T) {
 
 // A replayed request has no effect, for as long as its signature is valid; a caller
 // whose request has failed can repeat it.
-func TestWebhookIsNotReplayed(t *testing.T) {
+func TestHandler_IgnoresReplays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls, fails := 0, true
 		h := handler(t, func(_ context.Context, r refresh.Request) error {

@@ -56,7 +56,7 @@ func request() *stelev1.RefreshRequest {
 	}}
 }
 
-func TestServeTellsWhatHasChanged(t *testing.T) {
+func TestServe_PassesTheChange(t *testing.T) {
 	var got []refresh.Request
 	c := serve(t, func(_ context.Context, r refresh.Request) error {
 		got = append(got, r)
@@ -77,7 +77,7 @@ func TestServeTellsWhatHasChanged(t *testing.T) {
 	}
 }
 
-func TestServeRefuses(t *testing.T) {
+func TestServe_Rejects(t *testing.T) {
 	c := serve(t, func(context.Context, refresh.Request) error {
 		t.Error("the service was called")
 		return nil
@@ -108,7 +108,7 @@ func TestServeRefuses(t *testing.T) {
 	}
 }
 
-func TestServeAnswersTheServicesError(t *testing.T) {
+func TestServe_ReturnsTheServicesError(t *testing.T) {
 	c := serve(t, func(context.Context, refresh.Request) error { return errors.New("the disk is full") })
 	ctx := metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+secret)
 	if _, err := c.Refresh(ctx, request()); err == nil || !strings.Contains(err.Error(), "the disk is full") {
@@ -116,7 +116,7 @@ func TestServeAnswersTheServicesError(t *testing.T) {
 	}
 }
 
-func TestASecretIsNeeded(t *testing.T) {
+func TestServe_RequiresASecret(t *testing.T) {
 	for name, secrets := range map[string][]string{
 		"none":          nil,
 		"an empty one":  {""},

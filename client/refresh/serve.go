@@ -15,7 +15,7 @@ import (
 
 // Serve serves stele.v1.CacheRefresh on a gRPC server. Callers send one of
 // the secrets as "authorization: Bearer SECRET"; there are several while one
-// replaces another. Where refresh fails the caller gets its error, and calls again.
+// replaces another. If refresh fails, the caller gets its error and calls again.
 func Serve(s grpc.ServiceRegistrar, secrets []string, refresh func(context.Context, Request) error) error {
 	if err := checkSecrets(secrets); err != nil {
 		return fmt.Errorf("serve refresh: %w", err)

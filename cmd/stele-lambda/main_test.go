@@ -31,7 +31,7 @@ func program(t *testing.T, env ...string) *exec.Cmd {
 	return cmd
 }
 
-func TestItSaysWhatIsNotSet(t *testing.T) {
+func TestMain_NamesMissingVariables(t *testing.T) {
 	out, err := program(t).CombinedOutput()
 	if err == nil || !bytes.Contains(out, []byte("STELE_REFRESH_TARGETS")) {
 		t.Errorf("%v: %s", err, out)
@@ -40,7 +40,7 @@ func TestItSaysWhatIsNotSet(t *testing.T) {
 
 // The program implements Lambda's runtime API: it takes an event, and reports the
 // outcome. https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
-func TestItRunsInLambda(t *testing.T) {
+func TestMain_RunsInLambda(t *testing.T) {
 	type answer struct{ path, body string }
 	answers := make(chan answer)
 	next := make(chan string, 2)
@@ -75,7 +75,7 @@ func TestItRunsInLambda(t *testing.T) {
 
 	next <- `{"id":"7","detail-type":"Configuration Changed","source":"stele","detail":{"tenant":"acme","key":"a","operation":"set","revision":1}}`
 	if a := <-answers; !strings.HasSuffix(a.path, "/invocation/one/response") {
-		t.Errorf("a change that nobody wants to hear of: %s %s", a.path, a.body)
+		t.Errorf("a change without a target was sent: %s %s", a.path, a.body)
 	}
 	next <- `{"id":"7","detail-type":"Tea Time","source":"stele","detail":{}}`
 	if a := <-answers; !strings.HasSuffix(a.path, "/invocation/one/error") || !strings.Contains(a.body, "Tea Time") {

@@ -370,7 +370,7 @@ type commitFilter struct {
 	author, grep string
 	since, until time.Time // zero for no bound
 	// reset is when a tenant's clock was last reset: commits that were ahead count as made at
-	// that time, and may stand anywhere in the journal before it.
+	// that time, and can be anywhere in the journal before it.
 	reset time.Time
 }
 

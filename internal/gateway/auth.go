@@ -68,7 +68,7 @@ func (g interceptor) authorize(ctx context.Context, method string) (*policy.Meth
 	}
 	if c.Tenant != principal.Tenant && !c.Has(identity.Operator) && m.Needs != policy.Authenticated {
 		// A token that names tenants to replicate has no roles in them.
-		return nil, Caller{}, policy.Denied("%s may not act for another tenant: that needs the role operator", c.Subject)
+		return nil, Caller{}, policy.Denied("%s is not allowed to act for another tenant: this requires the role operator", c.Subject)
 	}
 	if c.Tenant != "" && !g.serves(c.Tenant) && !g.fallsBack(m, c.Tenant) {
 		return nil, Caller{}, fmt.Errorf("%w: %s; ask another gateway", apierror.ErrNotServed, c.Tenant)
@@ -97,7 +97,7 @@ func actAs(p *identity.Principal, header []string) (ledger.Tenant, error) {
 		return "", ledger.Invalid(policy.TenantHeader, err.Error())
 	}
 	if t != p.Tenant && !p.Has(identity.Operator) && !p.MayReplicate(t) {
-		return "", policy.Denied("%s may not act for another tenant: that needs the role operator", p.Subject)
+		return "", policy.Denied("%s is not allowed to act for another tenant: this requires the role operator", p.Subject)
 	}
 	return t, nil
 }

@@ -39,7 +39,7 @@ func paymentGateway(tenant string) *configuration.TenantParamConfig {
 }
 
 // Its methods are named on the wire as the reference implementation's are.
-func TestSampleMethods(t *testing.T) {
+func TestSample_Methods(t *testing.T) {
 	for got, want := range map[string]string{
 		configuration.ConfigService_HealthCheck_FullMethodName:     "/configuration.ConfigService/healthCheck",
 		configuration.ConfigService_RetrieveConfig_FullMethodName:  "/configuration.ConfigService/retrieveConfig",
@@ -54,7 +54,7 @@ func TestSampleMethods(t *testing.T) {
 
 // What its order service asks for, with the keys named as there and with the ledger's
 // own tags.
-func TestSampleCallersGetTheirSettings(t *testing.T) {
+func TestSample_CallersGetTheirSettings(t *testing.T) {
 	f := start(t)
 	sample := configuration.NewConfigServiceClient(f.conn)
 	for tenant, keys := range map[ledger.Tenant][]string{
@@ -106,7 +106,7 @@ func secrets(r *configuration.RetrieveConfigResponse) string {
 	return strings.Join(all, " ")
 }
 
-func TestWhichSettingASampleKeyMeans(t *testing.T) {
+func TestSample_KeyMapping(t *testing.T) {
 	f := start(t, func(c *gateway.Config) { c.Environment = "prod" })
 	sample := configuration.NewConfigServiceClient(f.conn)
 	f.commit(t, f.as(t, "acme", identity.Writer), set(
@@ -156,7 +156,7 @@ func TestWhichSettingASampleKeyMeans(t *testing.T) {
 	}
 }
 
-func TestHowAValueIsAConfig(t *testing.T) {
+func TestSample_ValueAsConfig(t *testing.T) {
 	f := start(t)
 	sample := configuration.NewConfigServiceClient(f.conn)
 	writer, ctx := f.as(t, "acme", identity.Writer), f.as(t, "acme", identity.Reader)
@@ -186,7 +186,7 @@ func TestHowAValueIsAConfig(t *testing.T) {
 	}
 }
 
-func TestSampleErrors(t *testing.T) {
+func TestSample_Errors(t *testing.T) {
 	f := start(t)
 	sample := configuration.NewConfigServiceClient(f.conn)
 	f.commit(t, f.as(t, "acme", identity.Writer), set("paramconfig/api/x", `1`))
@@ -231,7 +231,7 @@ func TestSampleErrors(t *testing.T) {
 
 // There, reads of param_config_* get whatever parameter of that service's was loaded
 // first, whosever it is.
-func TestSampleParametersAreTheTenantsOwn(t *testing.T) {
+func TestSample_ParametersOfTheTenantOnly(t *testing.T) {
 	f := start(t)
 	sample := configuration.NewConfigServiceClient(f.conn)
 	f.commit(t, f.as(t, "acme", identity.Writer), set("paramconfig/api/api-key", `"acme's"`, "paramconfig/api/acme-only", `1`, "tenantconfig/acme-only", `{}`))
@@ -264,7 +264,7 @@ func TestSampleParametersAreTheTenantsOwn(t *testing.T) {
 }
 
 // In the sample, anyone who reaches the service can make it load everything again.
-func TestSampleRights(t *testing.T) {
+func TestSample_Permissions(t *testing.T) {
 	f := start(t, func(c *gateway.Config) { c.Tenants = []ledger.Tenant{"acme"} })
 	sample := configuration.NewConfigServiceClient(f.conn)
 	f.commit(t, f.as(t, "acme", identity.Writer), set("tenantconfig/x", `{}`))
@@ -287,13 +287,13 @@ func TestSampleRights(t *testing.T) {
 			ctx  context.Context
 			want codes.Code
 		}{
-			"nobody":                     {t.Context(), codes.Unauthenticated},
+			"no token":                   {t.Context(), codes.Unauthenticated},
 			"a forger":                   {bearer(t.Context(), "x.y.z"), codes.Unauthenticated},
 			"a reader":                   {f.as(t, "acme", identity.Reader), codes.OK},
 			"an auditor":                 {f.as(t, "acme", identity.Auditor), codes.OK},
-			"somebody without a role":    {f.as(t, "acme"), codes.PermissionDenied},
+			"a user without a role":      {f.as(t, "acme"), codes.PermissionDenied},
 			"a tenant that is not here":  {f.as(t, "globex", identity.Admin), codes.FailedPrecondition},
-			"an operator for nobody":     {f.as(t, "", identity.Operator), codes.InvalidArgument},
+			"an operator, no tenant":     {f.as(t, "", identity.Operator), codes.InvalidArgument},
 			"an admin of another tenant": {bearer(t.Context(), f.token(t, identity.Claims{Tenant: "globex", Roles: []identity.Role{identity.Admin}}), "as-tenant", "acme"), codes.PermissionDenied},
 		} {
 			if err := call(tc.ctx); status.Code(err) != tc.want {
@@ -301,7 +301,7 @@ func TestSampleRights(t *testing.T) {
 			}
 		}
 	}
-	// Health tells nothing of any tenant, so it needs no token, as there.
+	// Health reveals nothing of any tenant, so it needs no token, as in the sample.
 	if got, err := sample.HealthCheck(t.Context(), &configuration.Empty{}); err != nil || got.Data != "Healthy" {
 		t.Errorf("health: %v, %v", got, err)
 	}
@@ -309,7 +309,7 @@ func TestSampleRights(t *testing.T) {
 
 // There, a change of a tenant's setting in DynamoDB refreshes nothing; here one of any
 // tag is seen by the next read.
-func TestSampleChangesAreSeenAtOnce(t *testing.T) {
+func TestSample_ChangesAreVisibleAtOnce(t *testing.T) {
 	f := start(t)
 	sample := configuration.NewConfigServiceClient(f.conn)
 	writer, ctx := f.as(t, "acme", identity.Writer), f.as(t, "acme", identity.Reader)
@@ -334,7 +334,7 @@ func TestSampleChangesAreSeenAtOnce(t *testing.T) {
 
 // There, refreshing reaches the eight processes that DNS names. Here each process
 // follows by itself, however many there are, and refreshConfig waits for it.
-func TestSampleRefreshWaitsForAnyNumberOfGateways(t *testing.T) {
+func TestSample_RefreshWaits(t *testing.T) {
 	t.Parallel()
 	server := ledgertest.Server(t)
 	signer, err := identity.OpenSigner(t.TempDir())
@@ -395,7 +395,7 @@ func TestSampleRefreshWaitsForAnyNumberOfGateways(t *testing.T) {
 }
 
 // A read by whichever of a setting's names is recorded where the policy asks for it.
-func TestSampleReadsAreRecorded(t *testing.T) {
+func TestSample_ReadsAreRecorded(t *testing.T) {
 	f := startRecorded(t)
 	sample := configuration.NewConfigServiceClient(f.conn)
 	f.commit(t, f.as(t, "acme", identity.Writer), set("paramconfig/secrets/x", `1`, "paramconfig/secrets/a/y", `1`, "tenantconfig/secret", `{}`, "tenantconfig/open", `{}`))
@@ -439,7 +439,7 @@ func TestSampleReadsAreRecorded(t *testing.T) {
 }
 
 // Where a read cannot be recorded it is not answered.
-func TestSampleReadsThatCannotBeRecorded(t *testing.T) {
+func TestSample_ReadsThatCannotBeRecorded(t *testing.T) {
 	f := start(t)
 	sample := configuration.NewConfigServiceClient(f.conn)
 	f.commit(t, f.as(t, "acme", identity.Writer), set("paramconfig/secrets/x", `1`))
@@ -456,7 +456,7 @@ func TestSampleReadsThatCannotBeRecorded(t *testing.T) {
 }
 
 // A caller that is limited to prefixes gets what is under them, by whichever name.
-func TestSampleCallersWithPrefixes(t *testing.T) {
+func TestSample_CallersWithPrefixes(t *testing.T) {
 	f := start(t)
 	f.commit(t, f.as(t, "acme", identity.Writer), set(
 		"paramconfig/api/open/x", `"open"`, "paramconfig/api/closed/y", `"hidden"`, "paramconfig/api/closed/x", `"hidden"`, "paramconfig/db/z", `"hidden"`,
@@ -497,7 +497,7 @@ func TestSampleCallersWithPrefixes(t *testing.T) {
 
 // A secret is shown to callers with permission to reveal it, which is recorded, and
 // hidden from others.
-func TestSampleSecrets(t *testing.T) {
+func TestSample_Secrets(t *testing.T) {
 	f := startSecret(t)
 	f.commit(t, f.as(t, "acme", identity.Writer), set("paramconfig/s/key", `"`+canary+`"`, "tenantconfig/s/x", `{"amcCode":"`+canary+`"}`))
 	sample := configuration.NewConfigServiceClient(f.conn)

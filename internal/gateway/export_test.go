@@ -47,7 +47,7 @@ func (g *Gateway) HandleGet(ctx context.Context, req *stelev1.GetRequest) (int, 
 
 var getInfo = &grpc.UnaryServerInfo{FullMethod: stelev1.Config_Get_FullMethodName}
 
-// TakeCheck takes a place for a check of values against schemas.
+// TakeCheck takes a slot for a check of values against schemas.
 func (g *Gateway) TakeCheck(tenant, subject string) (release func(), ok bool) {
 	return g.checks.Take(tenant, subject)
 }

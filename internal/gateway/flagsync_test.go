@@ -26,7 +26,7 @@ func static(v string) string {
 	return `{"state":"ENABLED","variants":{"static":` + v + `},"defaultVariant":"static"}`
 }
 
-func TestFlagsFollowTheLedger(t *testing.T) {
+func TestFlagSync_FollowsTheLedger(t *testing.T) {
 	f := start(t)
 	ctx, cancel := context.WithTimeout(f.as(t, "acme", identity.Writer), time.Minute)
 	defer cancel()
@@ -69,7 +69,7 @@ func TestFlagsFollowTheLedger(t *testing.T) {
 	}
 }
 
-func TestFlagsAreOfTheCallersKeysOnly(t *testing.T) {
+func TestFlagSync_OnlyTheCallersKeys(t *testing.T) {
 	f := start(t)
 	f.commit(t, f.as(t, "acme", identity.Writer), set("flags/web/a", "1", "flags/app/b", "2"))
 	bounded := metadata.AppendToOutgoingContext(context.Background(), "authorization",
@@ -101,7 +101,7 @@ func TestFlagsAreOfTheCallersKeysOnly(t *testing.T) {
 	}
 }
 
-func TestSecretsAreNoFlags(t *testing.T) {
+func TestFlagSync_OmitsSecrets(t *testing.T) {
 	f := startSecret(t)
 	ctx := f.as(t, "acme", identity.Writer)
 	f.commit(t, ctx, set("s/a", `"hidden"`))
@@ -111,9 +111,9 @@ func TestSecretsAreNoFlags(t *testing.T) {
 	}
 }
 
-// TestAProviderEvaluatesFlags has OpenFeature's own provider for flagd get its flags
+// TestFlagSync_Provider has OpenFeature's own provider for flagd get its flags
 // from a gateway, evaluate them, and see one change.
-func TestAProviderEvaluatesFlags(t *testing.T) {
+func TestFlagSync_Provider(t *testing.T) {
 	node, err := exec.LookPath("node")
 	modules, missing := filepath.Abs(filepath.Join("..", "..", "scripts", "tools", "npm", "node_modules"))
 	if _, gone := os.Stat(filepath.Join(modules, "@openfeature", "flagd-provider")); err != nil || missing != nil || gone != nil {

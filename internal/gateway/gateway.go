@@ -149,9 +149,9 @@ type Gateway struct {
 	policy    *policy.Enforcer
 	metrics   *metrics
 	limiter   *conn.Limiter
-	checks    *share.Places // for searches, and checks of values against schemas
-	streams   *share.Places // of all methods
-	follows   *share.Places // for replications
+	checks    *share.Slots // for searches, and checks of values against schemas
+	streams   *share.Slots // of all methods
+	follows   *share.Slots // for replications
 	fleet     fleet.Registry
 	lags      lagHistory
 	started   time.Time

@@ -74,7 +74,7 @@ func (f *fixture) commit(t testing.TB, ctx context.Context, req *stelev1.CommitR
 	return resp
 }
 
-func TestWhoMayCallWhat(t *testing.T) {
+func TestPermissions_RolesAndMethods(t *testing.T) {
 	f := startRecorded(t, func(c *gateway.Config) { c.Tenants = []ledger.Tenant{"acme", "other", "_system"} })
 	f.commit(t, f.as(t, "acme", identity.Writer), set("a", "1"))
 	get := func(ctx context.Context) error {
@@ -135,7 +135,7 @@ func TestWhoMayCallWhat(t *testing.T) {
 		{"an operator for the ledger's own tenant", token(operator, "as-tenant", "_system"), write, codes.OK},
 		{"a tenant that this gateway does not serve", token(operator, "as-tenant", "elsewhere"), get, codes.FailedPrecondition},
 		{"an operator asks for the status without a tenant", token(operator), who, codes.OK},
-		{"nobody asks for the status", t.Context(), who, codes.Unauthenticated},
+		{"the status without a token", t.Context(), who, codes.Unauthenticated},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if err := tc.call(tc.ctx); status.Code(err) != tc.want {
@@ -155,7 +155,7 @@ func field(err error) string {
 	return ""
 }
 
-func TestBadInput(t *testing.T) {
+func TestRequests_Invalid(t *testing.T) {
 	f := start(t)
 	ctx := f.as(t, "acme", identity.Admin)
 	f.commit(t, ctx, set("there", "1"))
@@ -269,7 +269,7 @@ func atRevision(r uint64) *stelev1.At {
 	return &stelev1.At{Point: &stelev1.At_Revision{Revision: r}}
 }
 
-func TestConflictsNameWhatWasExpectedAndFound(t *testing.T) {
+func TestCommit_ConflictNamesExpectedAndFound(t *testing.T) {
 	f := start(t)
 	ctx := f.as(t, "acme", identity.Writer)
 	f.commit(t, ctx, set("a", "1"))
@@ -287,7 +287,7 @@ func TestConflictsNameWhatWasExpectedAndFound(t *testing.T) {
 	t.Errorf("no PreconditionFailure in %v", err)
 }
 
-func TestWithoutItsJournalAGatewayGoesOnReading(t *testing.T) {
+func TestJournal_UnreachableReadsContinue(t *testing.T) {
 	t.Parallel() // a ledger waits ten seconds for its journal
 	f := start(t)
 	ctx := f.as(t, "acme", identity.Writer)
@@ -306,7 +306,7 @@ func TestWithoutItsJournalAGatewayGoesOnReading(t *testing.T) {
 	}
 }
 
-func TestAReadOnlyGatewaySaysWhereToWrite(t *testing.T) {
+func TestCommit_ReadOnlyGatewayNamesTheWriter(t *testing.T) {
 	f := start(t, func(c *gateway.Config) { c.Ledger = nil })
 	_, err := f.ledger.Commit(f.as(t, "acme", identity.Writer), set("a", "1"))
 	if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "role ledger") {
@@ -314,7 +314,7 @@ func TestAReadOnlyGatewaySaysWhereToWrite(t *testing.T) {
 	}
 }
 
-func TestReadYourWritesOnAnotherGateway(t *testing.T) {
+func TestGet_MinRevisionAtAnotherGateway(t *testing.T) {
 	f := start(t)
 	ctx := f.as(t, "acme", identity.Writer)
 	done := make(chan error, 1)
@@ -335,7 +335,7 @@ func TestReadYourWritesOnAnotherGateway(t *testing.T) {
 	}
 }
 
-func TestListPagesAreOfOneRevision(t *testing.T) {
+func TestList_PagesAreOfOneRevision(t *testing.T) {
 	f := start(t)
 	ctx := f.as(t, "acme", identity.Writer)
 	for i := range 30 {
@@ -366,7 +366,7 @@ func TestListPagesAreOfOneRevision(t *testing.T) {
 	}
 }
 
-func TestReadStreamGoesOnAfterABadRead(t *testing.T) {
+func TestRead_ContinuesAfterAnInvalidRequest(t *testing.T) {
 	f := start(t)
 	ctx := f.as(t, "acme", identity.Writer)
 	f.commit(t, ctx, set("a", "1", "b", "2"))
@@ -405,7 +405,7 @@ func TestReadStreamGoesOnAfterABadRead(t *testing.T) {
 	}
 }
 
-func TestCommitStreamStopsAtItsFirstFailure(t *testing.T) {
+func TestCommitStream_StopsAtTheFirstFailure(t *testing.T) {
 	f := start(t)
 	ctx := f.as(t, "acme", identity.Writer)
 	stream, err := f.ledger.CommitStream(ctx)
@@ -440,7 +440,7 @@ func TestCommitStreamStopsAtItsFirstFailure(t *testing.T) {
 	}
 }
 
-func TestAStreamEndsWithItsToken(t *testing.T) {
+func TestStream_EndsWithItsToken(t *testing.T) {
 	f := start(t)
 	// Tokens have whole seconds: this one lives for one or two.
 	ctx := bearer(t.Context(), f.token(t, identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Reader}, TTL: 2 * time.Second}))
@@ -453,7 +453,7 @@ func TestAStreamEndsWithItsToken(t *testing.T) {
 	}
 }
 
-func TestCommitsAreTold(t *testing.T) {
+func TestListCommits_DescribesEachCommit(t *testing.T) {
 	f := start(t)
 	ctx := f.as(t, "acme", identity.Writer)
 	first := f.commit(t, ctx, &stelev1.CommitRequest{Changes: set("a", "1").Changes, Message: "why"})

@@ -30,14 +30,14 @@ func (f *fixture) allowed(t testing.TB, ctx context.Context) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var told []string
+	var listed []string
 	for _, a := range st.Principal.Allowed {
-		told = append(told, fmt.Sprintf("%s(%s)", a.Operation, strings.Join(a.Prefixes, " ")))
+		listed = append(listed, fmt.Sprintf("%s(%s)", a.Operation, strings.Join(a.Prefixes, " ")))
 	}
-	return strings.Join(told, " ")
+	return strings.Join(listed, " ")
 }
 
-func TestWhatGrantsGive(t *testing.T) {
+func TestGrants_Operations(t *testing.T) {
 	f := start(t)
 	const all = "read() write() audit() administer() reveal()"
 	reader, writer, admin := []identity.Role{identity.Reader}, []identity.Role{identity.Writer}, []identity.Role{identity.Admin}
@@ -59,7 +59,7 @@ func TestWhatGrantsGive(t *testing.T) {
 		{"an edge, by subject", `{"grants":[{"subjects":["edge-*"],"operations":["replicate"]}]}`, identity.Claims{Subject: "edge-1", Replicates: []string{"acme"}}, "replicate()"},
 		{"a grant for a token that is not an edge's", `{"grants":[{"subjects":["edge-*"],"operations":["replicate"]}]}`, identity.Claims{Subject: "edge-1"}, ""},
 		{"no policy: an operator", "", identity.Claims{Roles: []identity.Role{identity.Operator}}, "read() write() audit() administer() replicate()"},
-		{"no policy: nobody", "", identity.Claims{}, ""},
+		{"no policy: no roles", "", identity.Claims{}, ""},
 		{"no policy: a token with prefixes", "", identity.Claims{Roles: writer, Prefixes: []ledger.Pattern{"b/", "a/", "a/b"}}, "read(a/ b/) write(a/ b/)"},
 		{"no policy: a token with all prefixes", "", identity.Claims{Roles: reader, Prefixes: []ledger.Pattern{""}}, "read()"},
 
@@ -109,7 +109,7 @@ func TestWhatGrantsGive(t *testing.T) {
 	}
 }
 
-func TestCheckAccessNamesTheGrant(t *testing.T) {
+func TestCheckAccess_NamesTheGrant(t *testing.T) {
 	f := start(t)
 	f.setGrants(t, "acme", `{"grants":[{"roles":["reader"]}, {"subjects":["alice"],"operations":["write"],"prefixes":["a/"]}]}`)
 	ctx := f.as(t, "acme", identity.Reader)
@@ -147,7 +147,7 @@ func TestCheckAccessNamesTheGrant(t *testing.T) {
 
 // Invalid grants are rejected when they are written. If they exist anyway, only
 // operators have access.
-func TestGrantsThatCannotBeRead(t *testing.T) {
+func TestGrants_Invalid(t *testing.T) {
 	f := start(t)
 	f.commit(t, f.as(t, "acme", identity.Writer), set("a", "1"))
 	other := f.as(t, "other", identity.Writer)
@@ -212,7 +212,7 @@ func check(key, value string) error {
 }
 
 // A grant counts for the next call and for the streams that are open.
-func TestAStreamEndsWithItsGrant(t *testing.T) {
+func TestStream_EndsWithItsGrant(t *testing.T) {
 	f := start(t)
 	const both = `{"grants":[{"roles":["writer"],"prefixes":["a/","b/"]},{"subjects":["bob"],"operations":["read"]}]}`
 	f.setGrants(t, "acme", both)
@@ -270,7 +270,7 @@ func TestAStreamEndsWithItsGrant(t *testing.T) {
 }
 
 // A policy has a history like every setting.
-func TestGrantsRollBack(t *testing.T) {
+func TestGrants_Rollback(t *testing.T) {
 	f := start(t)
 	f.setGrants(t, "acme", `{"grants":[{"roles":["reader"],"prefixes":["a/"]}]}`)
 	f.setGrants(t, "acme", `{"grants":[]}`)

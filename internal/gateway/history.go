@@ -226,7 +226,7 @@ func namesToken(names []ledger.Name) string {
 	return "." + base64.RawURLEncoding.EncodeToString([]byte(strings.Join(texts, "\n")))
 }
 
-// parseNamesToken reads the names, of which it keeps those that the caller may read.
+// parseNamesToken parses the names, and keeps those that the caller may read.
 func parseNamesToken(token string, reads func(ledger.Name) bool) ([]ledger.Name, error) {
 	text, err := base64.RawURLEncoding.DecodeString(token)
 	if err != nil {

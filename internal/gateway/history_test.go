@@ -43,7 +43,7 @@ func past(t testing.TB, f *fixture, tenant ledger.Tenant) (ctx context.Context, 
 	return as("ann"), first.Time.AsTime()
 }
 
-func TestALogSelectsCommits(t *testing.T) {
+func TestListCommits_Filters(t *testing.T) {
 	f := start(t)
 	ctx, began := past(t, f, "acme")
 	past(t, f, "other")
@@ -132,7 +132,7 @@ func TestCountCommits(t *testing.T) {
 	}
 }
 
-func TestALogShowsWhatWasBefore(t *testing.T) {
+func TestListCommits_PreviousValues(t *testing.T) {
 	f := start(t)
 	ctx, _ := past(t, f, "acme")
 	resp, err := f.ledger.ListCommits(ctx, &stelev1.ListCommitsRequest{
@@ -275,7 +275,7 @@ func TestRollback(t *testing.T) {
 	}
 }
 
-func TestRollbackOfMoreThanACommitHoldsSaysHowToSplitIt(t *testing.T) {
+func TestRollback_TooLargeForACommit(t *testing.T) {
 	f := start(t)
 	ctx := f.as(t, "acme", identity.Writer)
 	for part := range 3 {
@@ -331,7 +331,7 @@ func TestRevert(t *testing.T) {
 	}
 }
 
-func TestNoMomentOfThePastThatIsNotThere(t *testing.T) {
+func TestAt_OutsideOfTheHistory(t *testing.T) {
 	f := start(t)
 	ctx, _ := past(t, f, "acme")
 	tomorrow := atTime(time.Now().Add(24 * time.Hour))
@@ -413,7 +413,7 @@ func TestNoMomentOfThePastThatIsNotThere(t *testing.T) {
 	}
 }
 
-func TestTenantsAreForOperators(t *testing.T) {
+func TestListTenants_OperatorsOnly(t *testing.T) {
 	f := start(t)
 	for _, tenant := range []ledger.Tenant{"b", "a", "c"} {
 		f.commit(t, f.as(t, tenant, identity.Writer), set("k", "1"))

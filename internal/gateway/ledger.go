@@ -102,9 +102,9 @@ func (s ledgerService) Commit(ctx context.Context, req *stelev1.CommitRequest) (
 	return p.wait(ctx)
 }
 
-// submitted is a change set that is on its way, or one that was refused at once. It has
-// memory until its outcome is known, also if its caller no longer waits for that: call
-// wait or abandon.
+// submitted is a change set without an outcome yet, or one that was rejected at once.
+// It has memory until its outcome is known, also if its caller no longer waits for
+// that: call wait or abandon.
 type submitted struct {
 	*ledger.Pending
 	g       *Gateway

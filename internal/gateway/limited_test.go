@@ -76,7 +76,7 @@ func (f *fixture) limitedCases(t *testing.T) []limitedCase {
 			return stream.Recv()
 		}
 	}
-	const denied, noTree, nobody = codes.PermissionDenied, codes.FailedPrecondition, codes.Unavailable
+	const denied, noTree, noOwner = codes.PermissionDenied, codes.FailedPrecondition, codes.Unavailable
 	key := func(k string) *stelev1.ListCommitsRequest_Key { return &stelev1.ListCommitsRequest_Key{Key: k} }
 	prefix := func(p string) *stelev1.ListCommitsRequest_Prefix {
 		return &stelev1.ListCommitsRequest_Prefix{Prefix: p}
@@ -197,15 +197,15 @@ func (f *fixture) limitedCases(t *testing.T) []limitedCase {
 		{"Schemas/CheckSchema", "outside", of(schemas.CheckSchema, &stelev1.CheckSchemaRequest{Prefix: "closed", Document: "false"}), denied},
 		{"Schemas/CheckLive", "inside", of(schemas.CheckLive, &stelev1.CheckLiveRequest{Prefix: "open/"}), 0},
 		{"Schemas/CheckLive", "everything", of(schemas.CheckLive, &stelev1.CheckLiveRequest{}), denied},
-		{"Sinks/ListSinks", "the sinks", of(sinks.ListSinks, &stelev1.ListSinksRequest{}), nobody},
-		{"Sinks/ListParked", "what is parked", of(sinks.ListParked, &stelev1.ListParkedRequest{Sink: "files"}), nobody},
-		{"Sinks/ListDrift", "what drifted", of(sinks.ListDrift, &stelev1.ListDriftRequest{Sink: "files"}), nobody},
+		{"Sinks/ListSinks", "the sinks", of(sinks.ListSinks, &stelev1.ListSinksRequest{}), noOwner},
+		{"Sinks/ListParked", "what is parked", of(sinks.ListParked, &stelev1.ListParkedRequest{Sink: "files"}), noOwner},
+		{"Sinks/ListDrift", "what drifted", of(sinks.ListDrift, &stelev1.ListDriftRequest{Sink: "files"}), noOwner},
 		{"Sinks/CheckDrift", "a sink", of(sinks.CheckDrift, &stelev1.CheckDriftRequest{Sink: "files"}), denied},
 		{"Sinks/Replay", "a sink", of(sinks.Replay, &stelev1.ReplayRequest{Sink: "files"}), denied},
-		{"Sinks/Retry", "a key inside", of(sinks.Retry, &stelev1.RetryRequest{Sink: "files", Key: "open/a"}), nobody},
+		{"Sinks/Retry", "a key inside", of(sinks.Retry, &stelev1.RetryRequest{Sink: "files", Key: "open/a"}), noOwner},
 		{"Sinks/Retry", "a key outside", of(sinks.Retry, &stelev1.RetryRequest{Sink: "files", Key: "closed/hidden"}), denied},
 		{"Sinks/Retry", "all", of(sinks.Retry, &stelev1.RetryRequest{Sink: "files"}), denied},
-		{"Sinks/Skip", "a key inside", of(sinks.Skip, &stelev1.SkipRequest{Sink: "files", Key: "open/a"}), nobody},
+		{"Sinks/Skip", "a key inside", of(sinks.Skip, &stelev1.SkipRequest{Sink: "files", Key: "open/a"}), noOwner},
 		{"Sinks/Skip", "all", of(sinks.Skip, &stelev1.SkipRequest{Sink: "files"}), denied},
 		{"Sinks/ResolveDrift", "a sink", of(sinks.ResolveDrift, &stelev1.ResolveDriftRequest{Sink: "files", Resolution: stelev1.ResolveDriftRequest_RESOLUTION_REPAIR}), denied},
 		{"Sinks/GetRoutes", "the routes", of(sinks.GetRoutes, &stelev1.GetRoutesRequest{}), denied},
@@ -248,12 +248,12 @@ func (f *fixture) limitedCases(t *testing.T) []limitedCase {
 
 // A caller that is limited to a prefix gets nothing else in any answer. A method that
 // is served and not in the cases fails the test.
-func TestACallerWithPrefixes(t *testing.T) {
+func TestPrefixes_LimitEveryMethod(t *testing.T) {
 	f, alice, _ := startLimited(t)
 	cases := f.limitedCases(t)
 	for _, m := range f.gateway.Methods() {
 		if !slices.ContainsFunc(cases, func(c limitedCase) bool { return fullMethod(c.method) == m }) {
-			t.Errorf("nothing says what %s tells", m)
+			t.Errorf("no case covers %s", m)
 		}
 	}
 	for _, tc := range cases {
@@ -261,18 +261,18 @@ func TestACallerWithPrefixes(t *testing.T) {
 		if status.Code(err) != tc.want {
 			t.Errorf("%s of %s: %v, want %s", tc.method, tc.what, err, tc.want)
 		}
-		told := prototext.Format(status.Convert(err).Proto())
+		answer := prototext.Format(status.Convert(err).Proto())
 		if resp != nil {
-			told += prototext.Format(resp)
+			answer += prototext.Format(resp)
 		}
-		if tc.want != codes.PermissionDenied && tc.method != "Ledger/CheckAccess" && strings.Contains(told, "hidden") {
-			t.Errorf("%s of %s tells:\n%s", tc.method, tc.what, told)
+		if tc.want != codes.PermissionDenied && tc.method != "Ledger/CheckAccess" && strings.Contains(answer, "hidden") {
+			t.Errorf("%s of %s contains:\n%s", tc.method, tc.what, answer)
 		}
 	}
 }
 
 // A key outside is answered the same whether it is set or not.
-func TestADenialDoesNotTellWhetherAKeyIsSet(t *testing.T) {
+func TestPrefixes_DenialRevealsNothing(t *testing.T) {
 	f, alice, owner := startLimited(t)
 	var before []string
 	for _, round := range []string{"set", "deleted"} {
@@ -294,7 +294,7 @@ func TestADenialDoesNotTellWhetherAKeyIsSet(t *testing.T) {
 	}
 }
 
-func TestACommitIsToldInPart(t *testing.T) {
+func TestPrefixes_PartOfACommit(t *testing.T) {
 	f, alice, owner := startLimited(t)
 	get := func(ctx context.Context, rev uint64) *stelev1.CommitInfo {
 		t.Helper()
@@ -309,10 +309,10 @@ func TestACommitIsToldInPart(t *testing.T) {
 	want.Partial, want.Encoded, want.Commit.Message, want.Commit.RequestId = true, nil, "", ""
 	want.Commit.Changes = want.Commit.Changes[:1]
 	if whole.Partial || len(whole.Encoded) == 0 || !proto.Equal(part, want) {
-		t.Errorf("of a commit in part, %v is told, not %v", part, want)
+		t.Errorf("a partly visible commit is answered with %v, not %v", part, want)
 	}
 	if inside := get(alice, 1); inside.Partial || len(inside.Encoded) == 0 || inside.Commit.Message != "open message" {
-		t.Errorf("of a commit inside, %v is told", inside)
+		t.Errorf("a visible commit is answered with %v", inside)
 	}
 	list, err := f.ledger.ListCommits(alice, &stelev1.ListCommitsRequest{})
 	if err != nil || len(list.Commits) != 3 || !list.Commits[1].Partial || list.Commits[1].Commit.Message != "" {
@@ -329,7 +329,7 @@ func TestACommitIsToldInPart(t *testing.T) {
 
 // Two watches of the same keys get the same commit, each as much as its caller may
 // see.
-func TestAWatchTellsInPart(t *testing.T) {
+func TestPrefixes_PartOfAWatch(t *testing.T) {
 	f, alice, owner := startLimited(t)
 	create := &stelev1.CreateWatch{Id: 1, Prefixes: []string{"open/"}, FromRevision: 1}
 	limited, full := f.watch(t, alice, create), f.watch(t, owner, create)
@@ -353,7 +353,7 @@ func TestAWatchTellsInPart(t *testing.T) {
 }
 
 // Records of reads are filtered like commits.
-func TestReadsAreListedInPart(t *testing.T) {
+func TestPrefixes_PartOfTheReads(t *testing.T) {
 	f, alice, owner := startLimited(t)
 	f.setPolicy(t, "acme", `{"record":[""]}`)
 	for _, keys := range [][]string{{"open/a", "closed/hidden"}, {"closed/hidden"}, {"open/b"}} {
@@ -374,7 +374,7 @@ func TestReadsAreListedInPart(t *testing.T) {
 }
 
 // Parked keys and drift are filtered like the keys themselves.
-func TestASinkIsToldInPart(t *testing.T) {
+func TestPrefixes_PartOfASink(t *testing.T) {
 	f := startSinks(t)
 	f.project()
 	ctx := f.as(t, "acme", identity.Admin)

@@ -59,7 +59,7 @@ func overLimit(err error) (limit string, wait time.Duration) {
 }
 
 // A limit of one a thousand seconds lets nothing through twice while a test runs.
-func TestWhoIsOverALimitIsRefusedAndNobodyElse(t *testing.T) {
+func TestLimits_OnlyTheTenantOverALimitIsRejected(t *testing.T) {
 	f := startRecorded(t)
 	acme, other := f.as(t, "acme", identity.Writer), f.as(t, "other", identity.Writer)
 	operator := bearer(t.Context(), f.token(t, identity.Claims{Roles: []identity.Role{identity.Operator}}), "as-tenant", "acme")
@@ -193,7 +193,7 @@ func TestWhoIsOverALimitIsRefusedAndNobodyElse(t *testing.T) {
 	}
 }
 
-func TestACallIsAllowedAgainAfterTheTimeThatWasTold(t *testing.T) {
+func TestLimits_RetryInfo(t *testing.T) {
 	f := start(t)
 	f.setLimits(t, "acme", `{"requests_per_second":20,"burst":1}`)
 	ctx := f.as(t, "acme", identity.Reader)
@@ -215,8 +215,8 @@ func TestACallIsAllowedAgainAfterTheTimeThatWasTold(t *testing.T) {
 	}
 }
 
-// A watch that has ended frees its place, whatever ended it.
-func TestWatchesThatEndMakeRoom(t *testing.T) {
+// A watch that has ended frees its slot, whatever ended it.
+func TestLimits_EndedWatchesAreReleased(t *testing.T) {
 	t.Parallel()
 	f := start(t)
 	f.setLimits(t, "acme", `{"watches":3}`)
@@ -272,7 +272,7 @@ func TestWatchesThatEndMakeRoom(t *testing.T) {
 	}
 }
 
-func TestLimitsChangeAtRunTime(t *testing.T) {
+func TestLimits_ChangeAtRunTime(t *testing.T) {
 	t.Parallel()
 	f := start(t)
 	ctx := f.as(t, "acme", identity.Reader)
@@ -288,7 +288,7 @@ func TestLimitsChangeAtRunTime(t *testing.T) {
 		{"its own", "acme", many, 10},
 		{"its own that cannot be read", "acme", `{"requests":1}`, 10},
 		{"others'", "other", one, 10},
-		{"its own, mended", "acme", `{"requests_per_second":0.001,"burst":3}`, 3},
+		{"its own, fixed", "acme", `{"requests_per_second":0.001,"burst":3}`, 3},
 		{"its own that cannot be read any more", "acme", `nonsense`, 0}, // those before stay, and are used up
 		{"no limits of its own", "acme", `{}`, 10},
 		{"those of all again", "acme", "", 1},
@@ -318,7 +318,7 @@ func TestLimitsChangeAtRunTime(t *testing.T) {
 	}
 }
 
-func TestWhichLimitsMayBeCommitted(t *testing.T) {
+func TestLimits_Validation(t *testing.T) {
 	for _, tc := range []struct{ key, value, want string }{
 		{"policy/acme/limits", `{"requests_per_second":500,"burst":2000,"bytes_per_second":1e7,"change_sets_per_second":0.5,"watches":10}`, ""},
 		{"policy/limits", `{"watches":10}`, ""},
@@ -346,7 +346,7 @@ func TestWhichLimitsMayBeCommitted(t *testing.T) {
 }
 
 // Answers that no caller reads do not accumulate without end.
-func TestAnswersThatAreNotTakenAreBounded(t *testing.T) {
+func TestLimits_UnreadAnswersAreBounded(t *testing.T) {
 	f := start(t)
 	value := `"` + strings.Repeat("x", 500_000) + `"`
 	var keys []string

@@ -31,7 +31,7 @@ func (f *fixture) recorded(t testing.TB, ctx context.Context) (reads []*stelev1.
 	}
 }
 
-func TestReadsAreListedByWhoHasReachedTheJournal(t *testing.T) {
+func TestListReads_RequiresTheJournal(t *testing.T) {
 	f := start(t)
 	if _, err := f.ledger.ListReads(f.as(t, "acme", identity.Auditor), &stelev1.ListReadsRequest{}); status.Code(err) != codes.Unavailable {
 		t.Errorf("without a journal: %v, want UNAVAILABLE", err)
@@ -47,7 +47,7 @@ func TestReadsAreListedByWhoHasReachedTheJournal(t *testing.T) {
 	}
 }
 
-func TestWhoMayListReads(t *testing.T) {
+func TestListReads_Permissions(t *testing.T) {
 	f := startRecorded(t)
 	f.setPolicy(t, "acme", `{"record":[""]}`)
 	f.commit(t, f.as(t, "acme", identity.Writer), set("a", "1"))
@@ -61,7 +61,7 @@ func TestWhoMayListReads(t *testing.T) {
 		want codes.Code
 		own  int // records that it gets
 	}{
-		{"nobody", t.Context(), codes.Unauthenticated, 0},
+		{"no token", t.Context(), codes.Unauthenticated, 0},
 		{"a reader", f.as(t, "acme", identity.Reader), codes.PermissionDenied, 0},
 		{"a writer", f.as(t, "acme", identity.Writer), codes.PermissionDenied, 0},
 		{"an auditor", f.as(t, "acme", identity.Auditor), codes.OK, 1},
@@ -79,7 +79,7 @@ func TestWhoMayListReads(t *testing.T) {
 	}
 }
 
-func TestListReadsByTimeAndPage(t *testing.T) {
+func TestListReads_TimeAndPages(t *testing.T) {
 	f := startRecorded(t)
 	f.setPolicy(t, "acme", `{"record":[""]}`)
 	ctx := f.as(t, "acme", identity.Auditor)

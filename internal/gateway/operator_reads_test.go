@@ -21,7 +21,7 @@ func (f *fixture) visitor(t testing.TB) context.Context {
 // Everything that an operator does for a tenant is in that tenant's own log, without a
 // policy, except calls that reveal nothing of it, and commits, which are their own
 // record.
-func TestWhatAnOperatorDoesForATenantIsRecorded(t *testing.T) {
+func TestOperator_CallsForATenantAreRecorded(t *testing.T) {
 	f := startRecorded(t)
 	visitor, auditor := f.visitor(t), f.as(t, "acme", identity.Auditor)
 	f.twoCommits(t, f.as(t, "acme", identity.Writer))
@@ -54,7 +54,7 @@ func TestWhatAnOperatorDoesForATenantIsRecorded(t *testing.T) {
 
 // A commit records that an operator made it, whatever the method; a commit of the
 // tenant's own callers does not, not even of one who is an operator elsewhere.
-func TestACommitSaysThatAnOperatorMadeIt(t *testing.T) {
+func TestOperator_CommitNamesTheRole(t *testing.T) {
 	f := startRecorded(t)
 	visitor := f.visitor(t)
 	stream := func(ctx context.Context) {
@@ -99,7 +99,7 @@ func TestACommitSaysThatAnOperatorMadeIt(t *testing.T) {
 
 // Without its journal a gateway cannot record, and so does nothing for an operator;
 // the tenant's own callers read on.
-func TestAnOperatorIsRefusedWhereItCannotBeRecorded(t *testing.T) {
+func TestOperator_UnrecordedCallIsRejected(t *testing.T) {
 	f := startRecorded(t)
 	acme := f.as(t, "acme", identity.Writer)
 	f.commit(t, acme, set("a", "1"))

@@ -20,7 +20,7 @@ import (
 
 // A policy is in force for the next read, and one that cannot be read never
 // lets a read go unrecorded.
-func TestPoliciesChangeAtRunTime(t *testing.T) {
+func TestPolicies_ChangeAtRunTime(t *testing.T) {
 	f := startRecorded(t)
 	ctx := f.as(t, "acme", identity.Auditor)
 	f.commit(t, f.as(t, "acme", identity.Writer), set("secrets/a", "1", "public/a", "1"))
@@ -45,8 +45,8 @@ func TestPoliciesChangeAtRunTime(t *testing.T) {
 		{"no list", "policy/acme/reads", `{"record":"secrets/"}`, []string{"secrets/a", "public/a"}},
 		{"a number", "policy/acme/reads", `{"record":[1]}`, []string{"secrets/a", "public/a"}},
 		{"a bad prefix", "policy/acme/reads", `{"record":["secrets/*a"]}`, []string{"secrets/a", "public/a"}},
-		{"mended", "policy/acme/reads", `{"record":["secrets/"]}`, []string{"secrets/a"}},
-		{"a policy for nobody", "policy/Acme/reads", `{"record":[""]}`, []string{"secrets/a"}},
+		{"fixed", "policy/acme/reads", `{"record":["secrets/"]}`, []string{"secrets/a"}},
+		{"a policy for an invalid tenant", "policy/Acme/reads", `{"record":[""]}`, []string{"secrets/a"}},
 		{"a policy of another kind", "policy/acme/writes", `{"record":[""]}`, []string{"secrets/a"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -151,7 +151,7 @@ func (j *slowJournal) Follow(ctx context.Context, after journal.Message, handle 
 }
 
 // A new replica may hold a tenant before it holds the policies.
-func TestNothingIsAnsweredBeforeThePoliciesAreKnown(t *testing.T) {
+func TestPolicies_ReadsWaitForThem(t *testing.T) {
 	first := startRecorded(t)
 	const tenant = "acme"
 	first.commit(t, first.as(t, tenant, identity.Writer), set("secrets/a", "1"))

@@ -18,7 +18,7 @@ import (
 )
 
 // proofService hands out proofs. Hashes come from the tree and commits from the
-// replica, two witnesses of the same journal.
+// replica, two independent copies of the journal.
 type proofService struct {
 	stelev1.UnimplementedProofServer
 	g *Gateway

@@ -156,7 +156,7 @@ func pathOf(hashes [][]byte) []tlog.Hash {
 }
 
 // Large commits come in pages, each with one at least.
-func TestProofsInPages(t *testing.T) {
+func TestProofs_Pages(t *testing.T) {
 	p := startProving(t)
 	ctx := p.as(t, "acme", identity.Writer)
 	for i := range 5 {
@@ -191,7 +191,7 @@ func reason(err error) string {
 	return ""
 }
 
-func TestBadInputOfProofs(t *testing.T) {
+func TestProofs_InvalidRequests(t *testing.T) {
 	p := startProving(t)
 	ctx := p.as(t, "acme", identity.Writer)
 	until(t, func() bool { _, ok := p.tree.Size(); return ok })
@@ -247,7 +247,7 @@ func TestBadInputOfProofs(t *testing.T) {
 		{"from a larger tree", consistency(2, 1), codes.InvalidArgument, "2 is larger than new_size, 1", "old_size"},
 		{"to a tree that is not there", consistency(1, 4), codes.OutOfRange, "has 2 commits, not 4", "NO_SUCH_TREE"},
 		{"to one that no ledger has", consistency(1, huge), codes.OutOfRange, "has 2 commits", "NO_SUCH_TREE"},
-		{"nobody", checkpoint(t.Context(), 0), codes.Unauthenticated, "", "UNAUTHENTICATED"},
+		{"no token", checkpoint(t.Context(), 0), codes.Unauthenticated, "", "UNAUTHENTICATED"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			err := tc.call()
@@ -261,7 +261,7 @@ func TestBadInputOfProofs(t *testing.T) {
 	}
 }
 
-func TestAGatewayWithoutATree(t *testing.T) {
+func TestProofs_WithoutATree(t *testing.T) {
 	f := start(t)
 	client := stelev1.NewProofClient(f.conn)
 	ctx := f.as(t, "acme", identity.Reader)
@@ -275,7 +275,7 @@ func TestAGatewayWithoutATree(t *testing.T) {
 	}
 }
 
-func TestMetricsOfTheTree(t *testing.T) {
+func TestProofs_Metrics(t *testing.T) {
 	p := startProving(t)
 	ctx := p.as(t, "acme", identity.Writer)
 	p.commit(t, ctx, set("a", "1"))

@@ -374,7 +374,7 @@ func (f *fixture) twoCommits(t testing.TB, ctx context.Context) {
 }
 
 // A method that is served and not in the cases fails the test.
-func TestWhichReadsAreRecorded(t *testing.T) {
+func TestRecordedReads_Policy(t *testing.T) {
 	f := startRecorded(t)
 	cases := f.recordCases(t)
 	served := f.gateway.Methods()
@@ -427,7 +427,7 @@ func TestWhichReadsAreRecorded(t *testing.T) {
 	}
 }
 
-func TestARecordSaysWhoAndWhen(t *testing.T) {
+func TestRecordedReads_Content(t *testing.T) {
 	f := startRecorded(t)
 	f.setPolicy(t, "acme", `{"record":[""]}`)
 	f.commit(t, f.as(t, "acme", identity.Writer), set("a", "1"))
@@ -455,7 +455,7 @@ func TestARecordSaysWhoAndWhen(t *testing.T) {
 	}
 }
 
-func TestAReadThatCannotBeRecordedIsRefused(t *testing.T) {
+func TestRecordedReads_UnrecordedReadIsRejected(t *testing.T) {
 	without := func(log func() (policy.ReadLog, error)) func(*testing.T) *fixture {
 		return func(t *testing.T) *fixture {
 			f := start(t, func(c *gateway.Config) { c.ReadLog = log })

@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// TestEveryReasonIsInTheDocumentation holds that callers can look up what an error
+// TestReasons_AreDocumented holds that callers can look up what an error
 // wants of them.
-func TestEveryReasonIsInTheDocumentation(t *testing.T) {
+func TestReasons_AreDocumented(t *testing.T) {
 	source, err := os.ReadFile("apierror/apierror.go")
 	if err != nil {
 		t.Fatal(err)

@@ -68,7 +68,7 @@ func TestRevocation_RefusesCallsAndEndsStreams(t *testing.T) {
 	}
 	f.commit(t, f.system(t), set("policy/revoked", `{"revoked":[]}`))
 	if _, err := f.config.Get(bob, &stelev1.GetRequest{Key: "a"}); err != nil {
-		t.Errorf("after the revocation was taken back: %v", err)
+		t.Errorf("after the revocation was removed: %v", err)
 	}
 }
 

@@ -30,9 +30,9 @@ func TestMethods_ServedMethodsAreTheRows(t *testing.T) {
 	}
 }
 
-// TestPathsThatAreNoMethodsReachNothing calls by HTTP/2 itself, because gRPC's own
+// TestMethods_UnknownPaths calls by HTTP/2 itself, because gRPC's own
 // client would normalize the paths.
-func TestPathsThatAreNoMethodsReachNothing(t *testing.T) {
+func TestMethods_UnknownPaths(t *testing.T) {
 	f := start(t)
 	ctx := f.as(t, "acme", identity.Admin)
 	f.commit(t, ctx, set("a", "1"))

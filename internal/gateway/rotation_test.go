@@ -69,10 +69,10 @@ func (p *rotating) rotate(t *testing.T, alone bool) *identity.Signer {
 	return signer
 }
 
-// TestKeysRotateUnderLoad has a provider change its key a hundred times, a minute
+// TestKeyRotation_UnderLoad has a provider change its key a hundred times, a minute
 // apart, while callers use tokens of the last half hour. The worst provider signs with
 // a key at once when it publishes it, and drops the others.
-func TestKeysRotateUnderLoad(t *testing.T) {
+func TestKeyRotation_UnderLoad(t *testing.T) {
 	t.Parallel()
 	const rotations, callers = 100, 2
 	provider := newRotating(t)

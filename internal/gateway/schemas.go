@@ -95,7 +95,7 @@ func (s schemasService) ExplainKey(ctx context.Context, req *stelev1.ExplainKeyR
 	return resp, nil
 }
 
-// CheckValue holds a value against the schemas for a key.
+// CheckValue validates a value against the schemas for a key.
 func (s schemasService) CheckValue(ctx context.Context, req *stelev1.CheckValueRequest) (*stelev1.CheckValueResponse, error) {
 	key, err := ledger.ParseKey(req.Key)
 	if err != nil {
@@ -125,7 +125,7 @@ func (s schemasService) CheckValue(ctx context.Context, req *stelev1.CheckValueR
 // maxChecks is how many checks and searches run at a time: each may take a processor.
 const maxChecks = 8
 
-// turn takes one of the places for checks and searches.
+// turn takes one of the slots for checks and searches.
 func (g *Gateway) turn(ctx context.Context) (release func(), err error) {
 	c := policy.CallerOf(ctx)
 	release, ok := g.checks.Take(string(c.Tenant), c.Subject)

@@ -18,7 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// startSchemas is a gateway whose ledger holds values against schemas. Keys under s/
+// startSchemas is a gateway whose ledger validates values against schemas. Keys under s/
 // are secret.
 func startSchemas(t *testing.T) *fixture {
 	t.Helper()
@@ -58,7 +58,7 @@ func violations(t *testing.T, err error) (all []string) {
 	return all
 }
 
-func TestSchemasOfAKeyAndOfAllKeys(t *testing.T) {
+func TestSchemas_ExplainAndList(t *testing.T) {
 	f := startSchemas(t)
 	c := stelev1.NewSchemasClient(f.conn)
 	system, acme := f.as(t, ledger.System, identity.Operator), f.as(t, "acme", identity.Writer)
@@ -109,7 +109,7 @@ func TestSchemasOfAKeyAndOfAllKeys(t *testing.T) {
 	}
 }
 
-func TestARefusedCommitNamesFieldKeyPlaceAndRule(t *testing.T) {
+func TestSchemas_ViolationNamesFieldKeyAndRule(t *testing.T) {
 	f := startSchemas(t)
 	ctx := f.as(t, "acme", identity.Writer)
 	f.commit(t, ctx, set("_schema/a", `{"properties":{"x":{"maximum":1}}}`, "_schema/s", `{"properties":{"x":{"maximum":1}}}`))
@@ -251,7 +251,7 @@ func TestSchemas_ChecksAtATime(t *testing.T) {
 	acme, globex := f.as(t, "acme", identity.Admin), f.as(t, "globex", identity.Admin)
 	for range 3 {
 		if _, ok := f.gateway.TakeCheck("acme", "alice"); !ok {
-			t.Fatal("no place for a check")
+			t.Fatal("no slot for a check")
 		}
 	}
 	schemas := stelev1.NewSchemasClient(f.conn)

@@ -175,7 +175,7 @@ func fill(m protoreflect.Message, encoded bool) {
 
 // Whatever the request and the caller, except for a reveal, no answer contains a
 // secret, nor does the log; the same answers contain values that are not secret.
-func TestNoAnswerHoldsASecret(t *testing.T) {
+func TestSecrets_EveryMethodRedacts(t *testing.T) {
 	t.Parallel()
 	log := &bytes.Buffer{}
 	f := startSecret(t, func(c *gateway.Config) {
@@ -203,7 +203,7 @@ func TestNoAnswerHoldsASecret(t *testing.T) {
 		}
 	}
 	if found < 16 {
-		t.Errorf("of %d calls, %d told what is no secret: the requests do not ask for much", checked, found)
+		t.Errorf("of %d calls, %d returned the value that is not secret: the requests are too weak", checked, found)
 	}
 	t.Logf("%d calls, 0 tell a secret, %d tell what is none", checked, found)
 	for _, bad := range []*stelev1.CommitRequest{
@@ -225,7 +225,7 @@ func TestNoAnswerHoldsASecret(t *testing.T) {
 
 // Callers with permission to reveal get the secret when they ask for it, and that is
 // recorded.
-func TestRevealing(t *testing.T) {
+func TestReveal(t *testing.T) {
 	f := startSecret(t)
 	f.commit(t, f.as(t, "acme", identity.Writer), set("s/a", `{"pw": 1.0}`, "open", "1"))
 	revealer := f.as(t, "acme", identity.Reader, identity.Revealer)
@@ -278,7 +278,7 @@ func TestRevealing(t *testing.T) {
 }
 
 // A grant lets reveal what begins with its prefixes, and all that is asked for must.
-func TestRevealingByGrant(t *testing.T) {
+func TestReveal_Grant(t *testing.T) {
 	f := startSecret(t)
 	f.commit(t, f.as(t, "acme", identity.Writer), set("s/x/a", "1", "s/y", "2"))
 	f.commit(t, f.system(t), set("policy/acme/grants", `{"grants":[{"roles":["reader"]},{"subjects":["alice"],"operations":["reveal"],"prefixes":["s/x/"]}]}`))
@@ -308,7 +308,7 @@ func TestRevealingByGrant(t *testing.T) {
 }
 
 // A secret that cannot be recorded as revealed is not.
-func TestAnUnrecordedRevealIsRefused(t *testing.T) {
+func TestReveal_UnrecordedIsRejected(t *testing.T) {
 	f := startSecret(t, func(c *gateway.Config) { c.ReadLog = nil })
 	f.commit(t, f.as(t, "acme", identity.Writer), set("s/a", "1"))
 	ctx := f.as(t, "acme", identity.Admin)
@@ -370,7 +370,7 @@ func TestShredTenant(t *testing.T) {
 		want    codes.Code
 	}{
 		"its admin":        {acme, "acme", codes.PermissionDenied},
-		"nobody's":         {operator, "acme", codes.InvalidArgument},
+		"no tenant's":      {operator, "acme", codes.InvalidArgument},
 		"another's name":   {as(operator, "acme"), "other", codes.InvalidArgument},
 		"the ledger's own": {as(operator, "_system"), "_system", codes.InvalidArgument},
 		"one without":      {as(operator, "other"), "other", codes.NotFound},

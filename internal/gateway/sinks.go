@@ -209,7 +209,7 @@ func (s sinksService) uncompared(ctx context.Context, all []*stelev1.Uncompared)
 	return all, nil
 }
 
-// ListParked returns the keys that a sink would not take.
+// ListParked returns the keys that a sink would reject.
 func (s sinksService) ListParked(ctx context.Context, req *stelev1.ListParkedRequest) (*stelev1.ListParkedResponse, error) {
 	sinks, err := s.sink(req.Sink)
 	if err != nil {
@@ -353,7 +353,7 @@ func (s sinksService) ask(ctx context.Context, sink string, order *sinkstatev1.O
 }
 
 // seesParked reports whether the caller sees that a key is parked: a caller with prefixes does
-// not see those that another key keeps out which it may not read.
+// not see those that are blocked by a key that it may not read.
 func (s sinksService) seesParked(ctx context.Context, sink, key string) (bool, error) {
 	sees, err := s.g.policy.Scope(policy.CallerOf(ctx), policy.ToRead)
 	if err != nil || sees.Everywhere() || key == "" {

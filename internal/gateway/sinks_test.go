@@ -47,7 +47,7 @@ func (f *fixture) sinkCalls(sink string) map[string]func(context.Context) error 
 	}
 }
 
-func TestWhoMayAskSinks(t *testing.T) {
+func TestSinks_Permissions(t *testing.T) {
 	f := startRecorded(t, routed(t, oneSink))
 	operator := f.token(t, identity.Claims{Roles: []identity.Role{identity.Operator}})
 	const see, decide, operate = 1, 2, 4
@@ -61,7 +61,7 @@ func TestWhoMayAskSinks(t *testing.T) {
 			ctx context.Context
 			may int
 		}{
-			{"nobody", t.Context(), 0},
+			{"no token", t.Context(), 0},
 			{"a token without roles", f.as(t, "acme"), 0},
 			{"a reader", f.as(t, "acme", identity.Reader), see},
 			{"an auditor", f.as(t, "acme", identity.Auditor), see},
@@ -74,7 +74,7 @@ func TestWhoMayAskSinks(t *testing.T) {
 			// This gateway has no way to the sinks, and says so to those that may ask.
 			want := codes.PermissionDenied
 			switch {
-			case tc.who == "nobody":
+			case tc.who == "no token":
 				want = codes.Unauthenticated
 			case tc.may&needs[name] != 0 && (name == "GetRoutes" || name == "PlanRoutes"):
 				want = codes.OK
@@ -88,7 +88,7 @@ func TestWhoMayAskSinks(t *testing.T) {
 	}
 }
 
-func TestOnlySinksThatTheRoutesName(t *testing.T) {
+func TestSinks_OfTheRoutesOnly(t *testing.T) {
 	f := start(t, routed(t, oneSink))
 	ctx := f.as(t, "acme", identity.Operator)
 	for name, call := range f.sinkCalls("flies") {
@@ -179,7 +179,7 @@ func TestPlanRoutes_InvalidSettings(t *testing.T) {
 	}
 }
 
-func TestRoutesInForce(t *testing.T) {
+func TestGetRoutes_InForce(t *testing.T) {
 	f := start(t, routed(t, oneSink))
 	c, ctx := stelev1.NewSinksClient(f.conn), f.as(t, "acme", identity.Operator)
 	get := func() *stelev1.GetRoutesResponse {

@@ -100,33 +100,33 @@ func (f *sinkFixture) caughtUp(t testing.TB, tenants ...ledger.Tenant) {
 	}
 }
 
-func (f *sinkFixture) drift(t testing.TB, ctx context.Context) (told []string) {
+func (f *sinkFixture) drift(t testing.TB, ctx context.Context) (listed []string) {
 	t.Helper()
 	resp, err := f.sinks.ListDrift(ctx, &stelev1.ListDriftRequest{Sink: "files"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, d := range resp.Drift {
-		told = append(told, d.Tenant+" "+d.Key)
+		listed = append(listed, d.Tenant+" "+d.Key)
 	}
-	return told
+	return listed
 }
 
-func (f *sinkFixture) parked(t testing.TB, ctx context.Context) (told []string) {
+func (f *sinkFixture) parked(t testing.TB, ctx context.Context) (listed []string) {
 	t.Helper()
 	resp, err := f.sinks.ListParked(ctx, &stelev1.ListParkedRequest{Sink: "files"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range resp.Parked {
-		told = append(told, p.Tenant+" "+p.Key)
+		listed = append(listed, p.Tenant+" "+p.Key)
 	}
-	return told
+	return listed
 }
 
 // Two tenants each have a key that the sink rejects, and a file that was edited by
 // hand. Each gets only its own, in numbers, lists and errors.
-func TestATenantIsToldOfItsOwnSinkOnly(t *testing.T) {
+func TestListSinks_TenantsOwnPart(t *testing.T) {
 	f := startSinks(t)
 	f.project()
 	acme, other, all := f.as(t, "acme", identity.Admin), f.as(t, "other", identity.Admin), f.all(t)
@@ -154,14 +154,14 @@ func TestATenantIsToldOfItsOwnSinkOnly(t *testing.T) {
 	} {
 		st := f.file(t, tc.ctx)
 		if st.Position != tc.position || st.Head != tc.position || int(st.Parked) != len(tc.parked) || st.LagRevisions != 0 {
-			t.Errorf("%s is told %v", tc.who, st)
+			t.Errorf("%s gets %v", tc.who, st)
 		}
 		if got := f.parked(t, tc.ctx); !slices.Equal(got, tc.parked) {
 			t.Errorf("%s: parked are %v, not %v", tc.who, got, tc.parked)
 		}
-		told := st.Writes != 0 && st.Failures != 0 && strings.Contains(st.LastError, "a/") && st.Failed != nil && strings.Contains(st.Owner, fmt.Sprint(os.Getpid()))
-		if none := st.Writes+st.Failures == 0 && st.LastError == "" && st.Failed == nil && st.Owner == "a projector"; told != tc.operator || none == tc.operator {
-			t.Errorf("%s is told of what concerns all tenants: %v", tc.who, st)
+		all := st.Writes != 0 && st.Failures != 0 && strings.Contains(st.LastError, "a/") && st.Failed != nil && strings.Contains(st.Owner, fmt.Sprint(os.Getpid()))
+		if none := st.Writes+st.Failures == 0 && st.LastError == "" && st.Failed == nil && st.Owner == "a projector"; all != tc.operator || none == tc.operator {
+			t.Errorf("%s gets the totals of all tenants: %v", tc.who, st)
 		}
 	}
 
@@ -230,7 +230,7 @@ func TestATenantIsToldOfItsOwnSinkOnly(t *testing.T) {
 }
 
 // Without a process that writes to it, a sink is what the last one has left.
-func TestWhatIsLeftOfASink(t *testing.T) {
+func TestListSinks_RemainingParts(t *testing.T) {
 	f := startSinks(t)
 	acme := f.as(t, "acme", identity.Admin)
 	f.commit(t, acme, set("a", "1"))
@@ -252,12 +252,12 @@ func TestWhatIsLeftOfASink(t *testing.T) {
 		t.Errorf("parked are %v", got)
 	}
 	if _, err := f.sinks.Retry(acme, &stelev1.RetryRequest{Sink: "files"}); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "role projector") {
-		t.Errorf("Retry by nobody: %v", err)
+		t.Errorf("Retry without a token: %v", err)
 	}
 }
 
 // An operator's list of all tenants at once is recorded for each, whatever its policy.
-func TestWhatIsToldOfAllTenantsIsRecordedForEach(t *testing.T) {
+func TestSinks_ReadsOfAllTenantsAreRecordedForEach(t *testing.T) {
 	f := startSinks(t)
 	f.project()
 	f.setPolicy(t, "acme", `{"record":["a"]}`)

@@ -12,8 +12,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// A client that was shown another history by another gateway with the ledger's key tells this
-// one, which reports it, and refuses to prove anything to that client.
+// A client that was shown another history by another gateway with the ledger's key sends it
+// to this one, which reports it, and refuses to prove anything to that client.
 func TestGetCheckpoint_SplitView(t *testing.T) {
 	p := startProving(t)
 	ctx := p.as(t, "acme", identity.Writer)

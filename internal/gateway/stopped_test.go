@@ -14,8 +14,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// A gateway that has stopped following tells the callers of a tenant so, and only operators
-// the reason, which names another tenant.
+// A gateway that has stopped following reports this to the callers of a tenant, and the
+// reason, which names another tenant, only to operators.
 func TestStopped_NamesNoOtherTenant(t *testing.T) {
 	p := startProving(t)
 	acme := p.as(t, "acme", identity.Admin)
@@ -34,20 +34,20 @@ func TestStopped_NamesNoOtherTenant(t *testing.T) {
 	until(t, func() bool { return p.node.Replica.Stopped() != nil })
 
 	const reason = "umbrella@7"
-	told := make(map[string]string)
+	reported := make(map[string]string)
 	st, err := p.ledger.GetStatus(acme, &stelev1.GetStatusRequest{})
 	if err != nil || st.Stopped == "" || st.ReadOnly == "" {
 		t.Fatalf("status: %v, %v", st, err)
 	}
-	told["GetStatus"] = st.String()
+	reported["GetStatus"] = st.String()
 	_, err = p.ledger.Commit(acme, set("a", "2"))
 	if status.Code(err) != codes.FailedPrecondition {
 		t.Errorf("a write: %v", err)
 	}
-	told["Commit"] = err.Error()
+	reported["Commit"] = err.Error()
 	_, err = p.proof.GetCheckpoint(acme, &stelev1.GetCheckpointRequest{CoversRevision: 1, Cosignatures: 0})
 	if err != nil {
-		told["GetCheckpoint"] = err.Error()
+		reported["GetCheckpoint"] = err.Error()
 	}
 	follow, err := stelev1.NewReplicationClient(p.conn).Follow(p.edge(t, "acme"))
 	if err != nil {
@@ -61,14 +61,14 @@ func TestStopped_NamesNoOtherTenant(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for told["Follow"] == "" {
+	for reported["Follow"] == "" {
 		resp, err := follow.Recv()
 		if err != nil {
 			t.Fatal(err)
 		}
-		told["Follow"] = resp.GetProgress().GetStopped()
+		reported["Follow"] = resp.GetProgress().GetStopped()
 	}
-	for method, text := range told {
+	for method, text := range reported {
 		if strings.Contains(text, "umbrella") {
 			t.Errorf("%s names another tenant: %s", method, text)
 		}

@@ -7,8 +7,8 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-// That nothing changes tells the caller what the values are: only a caller that may read
-// the keys gets this answer, and it is recorded as a read of them.
+// "Nothing changes" reveals the values to the caller: only a caller that may read the
+// keys gets this answer, and it is recorded as a read of them.
 func TestCommit_UnchangedIsAnAnswerForReadersOfTheKeys(t *testing.T) {
 	f := startRecorded(t)
 	f.commit(t, f.as(t, "acme", identity.Writer), set("a/x", "1", "b/x", "1"))

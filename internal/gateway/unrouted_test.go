@@ -35,7 +35,7 @@ func TestStatus_CountsKeysNextToARoutesPrefix(t *testing.T) {
 	}
 }
 
-func TestStatusCountsKeysWithoutARoute(t *testing.T) {
+func TestStatus_CountsKeysWithoutARoute(t *testing.T) {
 	f := startRecorded(t, routed(t, `{
 		"sinks": {"files": {}},
 		"routes": [

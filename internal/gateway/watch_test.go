@@ -105,7 +105,7 @@ func expect(t testing.TB, stream watchClient, want ...string) {
 	}
 }
 
-func TestAWatchSendsWhatItSelects(t *testing.T) {
+func TestWatch_Selectors(t *testing.T) {
 	f := start(t)
 	ctx := f.as(t, "acme", identity.Writer)
 	f.commit(t, ctx, set("a/x", "1", "b", "1"))
@@ -142,7 +142,7 @@ func TestAWatchSendsWhatItSelects(t *testing.T) {
 	expect(t, stream, "[1] commit @4 [b=3]")
 }
 
-func TestWatchesOfOneSelectorShareAMessage(t *testing.T) {
+func TestWatch_SameSelectorSharesMessages(t *testing.T) {
 	f := start(t)
 	ctx := f.as(t, "acme", identity.Writer)
 	f.commit(t, ctx, set("a", "0"))
@@ -154,7 +154,7 @@ func TestWatchesOfOneSelectorShareAMessage(t *testing.T) {
 	expect(t, stream, "[7 300] commit @2 [a=1]")
 }
 
-func TestBadWatches(t *testing.T) {
+func TestWatch_InvalidRequests(t *testing.T) {
 	t.Parallel()
 	f := start(t)
 	ctx := f.as(t, "acme", identity.Writer)
@@ -201,7 +201,7 @@ func TestWatch_FromARevisionThatIsComing(t *testing.T) {
 	expect(t, stream, "[1] commit @3 [a=3]", "[1] commit @4 [a=4]")
 }
 
-func TestASlowWatchIsToldToResumeAndDelaysNobody(t *testing.T) {
+func TestWatch_SlowIsCanceledAndDelaysNoOther(t *testing.T) {
 	f := start(t)
 	ctx := f.as(t, "acme", identity.Writer)
 	f.commit(t, ctx, set("a", "0"))
@@ -386,7 +386,7 @@ var promises = map[string]func(h history, from, to uint64, selects func(string) 
 	},
 }
 
-func TestWatchesKeepTheirPromises(t *testing.T) {
+func TestWatch_Guarantees(t *testing.T) {
 	f := start(t)
 	ctx := f.as(t, "acme", identity.Writer)
 	const writers, each, watchers = 4, 60, 12
@@ -478,7 +478,7 @@ func TestWatchesKeepTheirPromises(t *testing.T) {
 }
 
 // A check that cannot see a broken promise proves nothing: each is shown one.
-func TestTheChecksOfPromisesCanFail(t *testing.T) {
+func TestWatchChecks_CatchMutants(t *testing.T) {
 	h := history{}
 	var whole []event
 	for r := uint64(1); r <= 5; r++ {
@@ -502,7 +502,7 @@ func TestTheChecksOfPromisesCanFail(t *testing.T) {
 	}
 }
 
-func TestClosingTellsWatchersToComeBack(t *testing.T) {
+func TestWatch_ClosingGatewayAsksToReconnect(t *testing.T) {
 	f := start(t)
 	ctx := f.as(t, "acme", identity.Writer)
 	stream := f.watch(t, ctx, &stelev1.CreateWatch{Id: 1, Prefixes: []string{""}})

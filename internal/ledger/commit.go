@@ -151,7 +151,7 @@ func DecodeCommit(encoded []byte) (*Commit, error) {
 }
 
 // DecodeRecord splits a journal message's body into its commits, in their order. The
-// commits of a tenant stand next to each other and continue each other.
+// commits of a tenant are next to each other, in one chain.
 func DecodeRecord(body []byte) ([]*Commit, error) {
 	var r stelev1.Record
 	if err := proto.Unmarshal(body, &r); err != nil {

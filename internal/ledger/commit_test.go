@@ -42,7 +42,7 @@ func commitProto(change func(*stelev1.Commit)) []byte {
 	return b
 }
 
-func TestCommitsThatCannotBeAreNotDecoded(t *testing.T) {
+func TestDecodeCommit_Invalid(t *testing.T) {
 	if _, err := ledger.DecodeCommit(commitProto(nil)); err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func TestCommitsThatCannotBeAreNotDecoded(t *testing.T) {
 
 // Nanoseconds since 1970 hold no time before 1677: one of 1500 turns up in 2084,
 // and every later commit would have had to be after that.
-func TestAnImportFromBefore1970IsRefused(t *testing.T) {
+func TestCommit_ImportFromBefore1970(t *testing.T) {
 	n := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
 	for _, year := range []int{1, 1500, 1700, 1969} {
 		set := set("a", "1")

@@ -108,8 +108,8 @@ func (c *committer) run(ctx context.Context) {
 
 // next waits for the drafts of the next record, and returns none when ctx ends. Drafts that
 // yield get a record of their own only after the journal has been idle for as long as the last
-// record took. So they leave half of the journal's time to other writers, of which one that
-// writes again at once always comes first.
+// record took. So they leave half of the journal's time to other writers. Without the pause, a
+// writer that appends again at once would always be first.
 func (c *committer) next(ctx context.Context, idle time.Duration) []*draft {
 	timer := time.NewTimer(idle)
 	defer timer.Stop()

@@ -272,7 +272,7 @@ func (s *staged) lost(p *Pending) bool {
 	case <-p.done:
 		return p.err != nil
 	default:
-		return s.failed[p] // it stands before in this very draft
+		return s.failed[p] // it is earlier in this draft
 	}
 }
 
@@ -290,7 +290,7 @@ func (s *staged) request(name RequestName) (*Commit, error) {
 	return s.state.Commit(rev)
 }
 
-// check holds a change set's preconditions against the state.
+// check compares a change set's preconditions with the state.
 func (s *staged) check(t Tenant, head Head, cs *ChangeSet) error {
 	conflict := ConflictError{Tenant: t}
 	if want := cs.ExpectedHead; want != nil && *want != head.Revision {

@@ -6,7 +6,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger"
 )
 
-func TestValuesAreComparedByMeaning(t *testing.T) {
+func TestEqual_ByMeaning(t *testing.T) {
 	for _, tc := range []struct {
 		a, b ledger.Value
 		want bool

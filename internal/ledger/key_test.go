@@ -73,7 +73,7 @@ func TestTenants(t *testing.T) {
 	}
 }
 
-func TestErrorsDoNotRepeatAHostileName(t *testing.T) {
+func TestParseKey_ErrorDoesNotRepeatHostileNames(t *testing.T) {
 	_, err := ledger.ParseKey(strings.Repeat("x", 500) + "*")
 	if err == nil || len(err.Error()) > 250 {
 		t.Errorf("%v", err)

@@ -236,7 +236,7 @@ func (l *Ledger) Commit(ctx context.Context, t Tenant, cs ChangeSet) (Result, er
 	return p.Wait(ctx)
 }
 
-// Pending is a change set on its way.
+// Pending is a submitted change set.
 type Pending struct {
 	tenant Tenant
 	set    ChangeSet

@@ -25,7 +25,7 @@ func set(kv ...string) ledger.ChangeSet {
 	return cs
 }
 
-func TestCommitIsReadableWhenItIsAnswered(t *testing.T) {
+func TestCommit_IsReadableWhenAnswered(t *testing.T) {
 	n := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
 	for i := 1; i <= 20; i++ {
 		value := fmt.Sprint(i)
@@ -96,7 +96,7 @@ func TestPreconditions(t *testing.T) {
 	}
 }
 
-func TestRefusedChangeSetsLeaveNothingBehind(t *testing.T) {
+func TestCommit_RejectedLeavesNothing(t *testing.T) {
 	n := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
 	many := ledger.ChangeSet{}
 	for i := range ledger.MaxChanges + 1 {
@@ -133,7 +133,7 @@ func TestRefusedChangeSetsLeaveNothingBehind(t *testing.T) {
 	}
 }
 
-func TestARepeatedRequestGetsTheFirstOutcome(t *testing.T) {
+func TestCommit_RetryReturnsFirstOutcome(t *testing.T) {
 	s := ledgertest.Server(t)
 	n := ledgertest.Start(t, s, ledgertest.Config{})
 	first := set("a", "1")
@@ -158,7 +158,7 @@ func TestARepeatedRequestGetsTheFirstOutcome(t *testing.T) {
 	}
 }
 
-func TestStreamStopsAtItsFirstFailure(t *testing.T) {
+func TestStream_StopsAtTheFirstFailure(t *testing.T) {
 	n := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
 	bad := set("a", "2")
 	bad.Preconditions = []ledger.Precondition{{Key: "a", Revision: 77}}
@@ -212,7 +212,7 @@ func (j *lossy) Append(ctx context.Context, expected ledger.Sequence, record []b
 	return j.Journal.Append(ctx, expected, record)
 }
 
-func TestTwoWritersWhoseAnswersGetLostNeverForkOrRepeat(t *testing.T) {
+func TestCommit_TwoWritersWithLostAnswers(t *testing.T) {
 	for _, tenants := range []int{1, 4} {
 		t.Run(fmt.Sprintf("%d tenants", tenants), func(t *testing.T) { testLostAnswers(t, tenants) })
 	}
@@ -287,7 +287,7 @@ func wholeChain(t *testing.T, n *ledgertest.Node, tenant ledger.Tenant) int {
 	return len(seen)
 }
 
-func TestHistoryIsImportedOldestFirst(t *testing.T) {
+func TestImport_OldestFirst(t *testing.T) {
 	n := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
 	at := func(s string) time.Time {
 		parsed, err := time.Parse(time.RFC3339, s)

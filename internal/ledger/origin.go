@@ -34,7 +34,7 @@ type RollbackOrigin struct {
 	Prefix Prefix
 }
 
-// RevertOrigin says which commits were taken back.
+// RevertOrigin names the reverted commits.
 type RevertOrigin struct {
 	Revisions []Revision
 }

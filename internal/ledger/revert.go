@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// RevertError is a commit that cannot be taken back, because later ones have
+// RevertError is a commit that cannot be reverted, because later ones have
 // changed its keys.
 type RevertError struct {
 	Tenant    Tenant
@@ -17,7 +17,7 @@ type RevertError struct {
 // RevertConflict is a key that a later commit has changed.
 type RevertConflict struct {
 	Key Key
-	// Reverted was to be taken back, and Later stands in its way.
+	// Reverted was to be reverted, and Later prevents it.
 	Reverted, Later Revision
 }
 

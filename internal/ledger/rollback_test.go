@@ -14,7 +14,7 @@ import (
 
 // Two processes write and revert at once. Each revert undoes the writer's own last
 // commit, whatever has become the head: none is lost and none is rejected.
-func TestRevertsFindTheirWayBesideOtherWriters(t *testing.T) {
+func TestRevert_ConcurrentWriters(t *testing.T) {
 	const writers, rounds = 4, 15
 	s := ledgertest.Server(t)
 	nodes := []*ledgertest.Node{ledgertest.Start(t, s, ledgertest.Config{}), ledgertest.Start(t, s, ledgertest.Config{})}
@@ -60,7 +60,7 @@ func TestRevertsFindTheirWayBesideOtherWriters(t *testing.T) {
 	}
 }
 
-func TestARollbackOfWhatMeansTheSameChangesNothing(t *testing.T) {
+func TestRollback_EqualMeaningChangesNothing(t *testing.T) {
 	n := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
 	for _, cs := range []ledger.ChangeSet{set("a", `{"x":1,"y":[1e2]}`, "b", "1"), set("a", `{"y":[100],"x":1.0}`, "b", "1.5")} {
 		if _, err := n.Ledger.Commit(t.Context(), acme, cs); err != nil {
@@ -73,7 +73,7 @@ func TestARollbackOfWhatMeansTheSameChangesNothing(t *testing.T) {
 	}
 }
 
-func TestARefusedRollbackWritesNothing(t *testing.T) {
+func TestRollback_RejectedWritesNothing(t *testing.T) {
 	n := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
 	for i := range 3 {
 		if _, err := n.Ledger.Commit(t.Context(), acme, set("a", fmt.Sprint(i))); err != nil {

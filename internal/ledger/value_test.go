@@ -11,7 +11,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger"
 )
 
-func TestValuesAreKeptAsWritten(t *testing.T) {
+func TestParseValue_KeepsTheText(t *testing.T) {
 	for _, tc := range []struct {
 		name, text, want string // no want: refused
 	}{
@@ -87,7 +87,7 @@ func TestTextValue(t *testing.T) {
 }
 
 // A value that cannot be parsed may still be a secret.
-func TestNoErrorHoldsTheValue(t *testing.T) {
+func TestParseValue_ErrorsRevealNothing(t *testing.T) {
 	for _, text := range []string{
 		"hunter2", `{"hunter2":1,"hunter2":2}`, `{"a":"\hunter2"}`, "\"hunter2\xff\"", `["hunter2" hunter2]`, `"hunter2` + strings.Repeat("x", 2*ledger.MaxValue),
 	} {

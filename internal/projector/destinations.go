@@ -160,7 +160,7 @@ func (s Settings) inside(path string, dirs []string) (string, error) {
 	return "", fmt.Errorf("settings of sink %s: path %s is not allowed by this process: start it with --sink-directories %s, or name the sink in its own routes file", s.Name, path, path)
 }
 
-// resolve follows the symbolic links of a path, of which the end need not exist.
+// resolve follows the symbolic links of a path, whose end need not exist.
 func resolve(path string) (string, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {

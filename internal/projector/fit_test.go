@@ -55,7 +55,7 @@ func TestRefusals(t *testing.T) {
 		{"two new ones", `f/n/m=1 f/n=1`, "f/n/m files: f/n is also a key"},
 		{"a new one that does not come in", `f/e=1 f/e/g=1`, "f/e files: f/e is a folder"},
 		{"those of no sink", `f/none=1`, ""},
-		{"beside it", `f/a-b=1 f/ab=1`, ""},
+		{"next to it", `f/a-b=1 f/ab=1`, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := &ledger.Commit{Tenant: "acme", Revision: 7}

@@ -49,7 +49,7 @@ var (
 	pendingDesc    = prometheus.NewDesc("stele_sink_pending", "Keys, or events for a bus, that are not in the sink yet.", []string{"sink"}, nil)
 	leftDesc       = prometheus.NewDesc("stele_sink_time_left_seconds", "How long the pending keys take at the rate of the last 30 seconds; absent while nothing is written.", []string{"sink"}, nil)
 	uncomparedDesc = prometheus.NewDesc("stele_sink_uncompared", "Tenants and items that the last sweep could not compare with the ledger.", []string{"sink"}, nil)
-	parkedDesc     = prometheus.NewDesc("stele_sink_parked", "Keys or events that the sink would not take.", []string{"sink"}, nil)
+	parkedDesc     = prometheus.NewDesc("stele_sink_parked", "Keys or events that the sink would reject.", []string{"sink"}, nil)
 )
 
 // Describe implements prometheus.Collector.

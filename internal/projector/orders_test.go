@@ -11,7 +11,7 @@ import (
 )
 
 // A sink that cannot be opened is as far as it was left, which is not up to date.
-func TestASinkThatIsNotOpen(t *testing.T) {
+func TestOrders_SinkIsNotOpen(t *testing.T) {
 	w := newWorld(t, `{"sinks":{"gone":{}},"routes":[{"prefix":"a/","sinks":["gone"]}]}`)
 	w.commit("acme", map[ledger.Key]string{"a/1": "1"})
 	w.commit("globex", map[ledger.Key]string{"a/1": "1"})

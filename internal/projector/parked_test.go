@@ -9,7 +9,7 @@ import (
 
 // However often a write has failed, and whatever else succeeds, it is retried. Only
 // what the sink refuses is parked.
-func TestSettle_ErrorsThatAreNoRefusalNeverPark(t *testing.T) {
+func TestSettle_OnlyRefusalsPark(t *testing.T) {
 	now := time.Now()
 	sink := &target{p: &Projector{metrics: NewMetrics()}, name: "params", log: slog.New(slog.DiscardHandler)}
 	r := &writer{builder: &builder{target: sink}, queue: newQueue(false, false), parked: &parked{letters: make(map[slot]parkedLetter)}}

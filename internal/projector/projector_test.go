@@ -20,7 +20,7 @@ const toStore = `{"sinks":{"store":{}},"routes":[{"prefix":"a/","sinks":["store"
 
 // A store equals the replica for its routes, whatever was committed before the
 // projector began, and after a restart it continues where it was.
-func TestAStoreFollows(t *testing.T) {
+func TestStore_FollowsTheLedger(t *testing.T) {
 	for _, whole := range []bool{false, true} {
 		t.Run(fmt.Sprintf("whole=%v", whole), func(t *testing.T) {
 			w := newWorld(t, toStore)
@@ -103,7 +103,7 @@ func TestParkedKeys(t *testing.T) {
 
 // A bus gets every change, per key in order, although a third of them fail at first,
 // and one that always does is parked.
-func TestABusGetsEveryChange(t *testing.T) {
+func TestBus_GetsEveryChange(t *testing.T) {
 	w := newWorld(t, `{"sinks":{"bus":{}},"routes":[{"prefix":"a/","sinks":["bus"]}]}`)
 	w.bus.fail = func(wr projector.Write) error {
 		switch {
@@ -161,7 +161,7 @@ func TestABusGetsEveryChange(t *testing.T) {
 
 // When the process that writes to a sink is cut off, another one takes over, and the
 // first one stops before.
-func TestAnotherProcessTakesOver(t *testing.T) {
+func TestLease_AnotherProcessTakesOver(t *testing.T) {
 	w := newWorld(t, toStore)
 	first := ledgertest.Start(t, w.server, ledgertest.Config{})
 	w.start(first, false)
@@ -178,7 +178,7 @@ func TestAnotherProcessTakesOver(t *testing.T) {
 
 // Rerouted keys go to the store that they are routed to now. In the previous one they
 // are kept until they are pruned, and are not drift.
-func TestRoutesThatChange(t *testing.T) {
+func TestRoutes_Change(t *testing.T) {
 	w := newWorld(t, toStore)
 	w.start(w.node, true)
 	w.commit("acme", map[ledger.Key]string{"a/1": "1", "a/2": "2", "b/1": "3"})

@@ -12,7 +12,7 @@ import (
 )
 
 // A tenant with much to write does not keep the others waiting.
-func TestTenantsTakeTurns(t *testing.T) {
+func TestQueue_TenantsTakeTurns(t *testing.T) {
 	q, now := newQueue(false, false), time.Now()
 	for i := range 100 {
 		q.add(q.line("big"), ledger.Key(fmt.Sprint(i)), change{revision: 1}, now)
@@ -32,7 +32,7 @@ func TestTenantsTakeTurns(t *testing.T) {
 }
 
 // A line that is taken whole is not taken again before all of it is settled.
-func TestALineIsTakenWhole(t *testing.T) {
+func TestQueue_LineIsTakenWhole(t *testing.T) {
 	q, now := newQueue(false, true), time.Now()
 	for _, key := range []ledger.Key{"a", "b", "c"} {
 		q.add(q.line("acme"), key, change{revision: 1}, now)
@@ -60,7 +60,7 @@ func TestALineIsTakenWhole(t *testing.T) {
 
 // An item that is found in a key's place while the key is written is replaced after
 // that.
-func TestWhatIsFoundMeanwhileIsReplaced(t *testing.T) {
+func TestQueue_NewerReplaces(t *testing.T) {
 	q, now := newQueue(false, false), time.Now()
 	l := q.line("acme")
 	l.read = 5
@@ -95,7 +95,7 @@ func TestWhatIsFoundMeanwhileIsReplaced(t *testing.T) {
 
 // New changes go before the backfill, of all tenants; a key of the backfill that
 // changes is new.
-func TestNewChangesGoBeforeTheBackfill(t *testing.T) {
+func TestQueue_NewChangesBeforeBackfill(t *testing.T) {
 	q, now := newQueue(false, false), time.Now()
 	for _, tenant := range []ledger.Tenant{"big", "other"} {
 		q.line(tenant).backfill = 5
@@ -129,7 +129,7 @@ func TestNewChangesGoBeforeTheBackfill(t *testing.T) {
 // Whatever is added, taken, written and not written: nothing is lost, a key is never in
 // two calls, the changes of a key stay in order if every one counts, and the position
 // never passes an unwritten change.
-func TestQueueLosesNothing(t *testing.T) {
+func TestQueue_LosesNothing(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		every := rapid.Bool().Draw(rt, "every")
 		q, now := newQueue(every, false), time.Unix(0, 0)

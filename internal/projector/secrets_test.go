@@ -18,7 +18,7 @@ import (
 
 const secretRoutes = `{"sinks":{"store":{},"bus":{}},"routes":[
 	{"prefix":"kept/","sinks":["store","bus"],"secret":true,"secure":true,"values":true,"drift":"repair"},
-	{"prefix":"told/","sinks":["store","bus"],"secret":true,"values":true},
+	{"prefix":"sent/","sinks":["store","bus"],"secret":true,"values":true},
 	{"prefix":"open/","sinks":["store","bus"],"secure":true,"values":true}]}`
 
 // withSecrets has the world's ledger encrypt, and its projectors open.
@@ -54,16 +54,16 @@ func (s *store) values() map[string]ledger.Value {
 
 // A secret goes in the clear to a store that keeps it one, by a route that says so,
 // and to nothing else.
-func TestSecretsInSinks(t *testing.T) {
+func TestSecrets_InSinks(t *testing.T) {
 	const canary = `"canary-1c2d"`
-	secrets := map[ledger.Key]string{"kept/a": canary, "told/a": canary, "open/a": `"shown"`}
+	secrets := map[ledger.Key]string{"kept/a": canary, "sent/a": canary, "open/a": `"shown"`}
 	for _, keeps := range []bool{true, false} {
 		w := newWorld(t, secretRoutes)
 		ring := w.withSecrets()
 		w.store.keeps = keeps
 		w.start(w.node, true)
 		w.commit("acme", secrets)
-		want := map[string]ledger.Value{"acme:kept/a": secret.Mask, "acme:told/a": secret.Mask, "acme:open/a": `"shown"`}
+		want := map[string]ledger.Value{"acme:kept/a": secret.Mask, "acme:sent/a": secret.Mask, "acme:open/a": `"shown"`}
 		if keeps {
 			want["acme:kept/a"] = canary
 		}
@@ -96,7 +96,7 @@ func TestSecretsInSinks(t *testing.T) {
 
 // A secret that cannot be opened parks its key, and a sink that quotes one is not
 // quoted.
-func TestSecretsThatAreNotTaken(t *testing.T) {
+func TestSecrets_Parked(t *testing.T) {
 	w := newWorld(t, secretRoutes)
 	w.withSecrets()
 	w.store.keeps = true

@@ -344,8 +344,8 @@ func (w *world) equalWhenPlain() {
 	until(w.t, func() bool { return w.store.values()["acme:a/plain"] != "" }, func() string { return "a/plain" })
 }
 
-// One tenant or item that cannot be read keeps no other from being compared, and is
-// told for as long as that is so.
+// A tenant or item that cannot be read is reported while it cannot be read, and delays no
+// comparison of another one.
 func TestSweep_GoesOnPastErrors(t *testing.T) {
 	w := newWorld(t, `{"sinks":{"store":{}},"routes":[{"prefix":"a/","sinks":["store"]}]}`)
 	w.start(w.node, true)

@@ -25,7 +25,7 @@ func TestCompare(t *testing.T) {
 		name, base, from, to string
 		want                 string
 	}{
-		{"nobody has changed it", "1", "1", "1", "same"},
+		{"unchanged", "1", "1", "1", "same"},
 		{"the source has changed it", "1", "2", "1", "take"},
 		{"the source has deleted it", "1", "", "1", "delete"},
 		{"the source has set it", "", "1", "", "take"},

@@ -76,7 +76,7 @@ type Omission string
 
 const (
 	TooLarge Omission = "size"    // the event would be larger than buses and targets take
-	Refused  Omission = "refused" // the bus would not take it, e.g. for how deep it is nested
+	Refused  Omission = "refused" // the bus would reject it, e.g. for how deep it is nested
 )
 
 // ParseConfigurationChanged reads a detail. Unknown members come from a newer version,

@@ -41,7 +41,7 @@ func full() events.ConfigurationChanged {
 	}
 }
 
-func TestConfigurationChangedReadsWhatItWrote(t *testing.T) {
+func TestConfigurationChanged_RoundTrip(t *testing.T) {
 	want := full()
 	text, err := json.Marshal(want)
 	if err != nil {

@@ -52,7 +52,7 @@ func TestDocument(t *testing.T) {
 			}
 			for _, segment := range strings.Split(path, "/") {
 				if strings.HasPrefix(segment, "{") && !names[strings.Trim(segment, "{}")] {
-					t.Errorf("%s: the parameter %s is not told of", at, segment)
+					t.Errorf("%s: the parameter %s is not declared", at, segment)
 				}
 			}
 		}

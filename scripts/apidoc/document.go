@@ -46,7 +46,7 @@ func (a *api) document() ([]byte, error) {
 	s.require()
 	s.all["Moment"] = object{
 		"type":        []string{"string", "integer"},
-		"description": "A moment of the history: a revision (42 or @42), a time (2025-03-04T08:00Z, 2025-03-04) or how long ago (2h, 7d).",
+		"description": "A state of the history: a revision (42 or @42), a time (2025-03-04T08:00Z, 2025-03-04) or a duration before now (2h, 7d).",
 		"examples":    []any{42, "@42", "2025-03-04T08:00Z", "2h"},
 	}
 	s.all["Status"] = statusSchema
@@ -68,7 +68,7 @@ func (a *api) document() ([]byte, error) {
 				"name": "As-Tenant", "in": "header", "schema": object{"type": "string"}, "description": "The tenant that an operator acts for.",
 			}},
 			"responses": object{"Error": object{
-				"description": "What went wrong. 409 is a precondition that does not hold, 412 one in a header; 429 and 503 say in Retry-After when to try again.",
+				"description": "The error. 409 is a precondition that does not hold, 412 a precondition in a header; 429 and 503 have the time to wait in Retry-After.",
 				"content":     jsonOf(ref("Status")),
 			}},
 		},
@@ -82,7 +82,7 @@ func (a *api) document() ([]byte, error) {
 }
 
 const about = "Configuration as a ledger: every change is an immutable commit. docs/rest.md describes how to use it, docs/api.md each method. " +
-	"Settings are the JSON that they are, ids and hashes hexadecimal, and lists, numbers and texts always there, also when they are empty."
+	"Values are JSON values, ids and hashes are hexadecimal, and lists, numbers and strings are always present, even if empty."
 
 var statusSchema = object{
 	"type": "object", "description": "A google.rpc.Status.", "required": []string{"code", "message"},
@@ -136,7 +136,7 @@ func (s *schemas) operation(svc service, m method, b binding, i int) object {
 		op["requestBody"] = object{"required": true, "content": jsonOf(s.body(m.Input(), b))}
 	}
 	if m.Name() == "Get" {
-		op["responses"].(object)["304"] = object{"description": "The key is as the entity tag in If-None-Match says."}
+		op["responses"].(object)["304"] = object{"description": "The key has the entity tag in If-None-Match."}
 	}
 	return op
 }

@@ -30,12 +30,12 @@ func extraPaths(s *schemas, a *api) object {
 	change := func(id, summary string) object {
 		return object{
 			"operationId": id, "tags": []string{"Config"}, "summary": summary,
-			"description": summary + " It is a change set of one change; POST /v1/commits takes more.\n\nNeeds: write, and with a condition read.",
+			"description": summary + " This is a change set with one change; POST /v1/commits accepts several.\n\nNeeds: write, and read with a condition.",
 			"parameters": []object{
 				tenant, parameter("path", "key", "The key; its slashes may be escaped.", text),
 				parameter("query", "message", "The reason, for readers of the history.", object{"type": "string", "maxLength": 4096}),
-				parameter("query", "request_id", "The caller's own name for this change: a repeated request gets the first one's outcome.", object{"type": "string", "maxLength": 128}),
-				parameter("header", "If-Match", "The entity tag that a GET has answered: that commit must still be the last to have set the key.", text),
+				parameter("query", "request_id", "The idempotency key of this change, chosen by the caller: a repeated request gets the first outcome.", object{"type": "string", "maxLength": 128}),
+				parameter("header", "If-Match", "The entity tag from a GET: its commit must still be the last that set the key.", text),
 				parameter("header", "If-None-Match", "*: the key must not be set.", text),
 			},
 			"responses": object{
@@ -59,15 +59,15 @@ func extraPaths(s *schemas, a *api) object {
 		"/v1/watch": object{"get": object{
 			"operationId": "watch", "tags": []string{"Config"}, "summary": "Follows changes as server-sent events.",
 			"description": "Events are created, state, commit, progress, canceled, which is the last, and error, after which the stream ends; the data of each is JSON. " +
-				"Their id is the revision up to which the reader has everything: in Last-Event-ID, it resumes the stream after it.\n\nNeeds: read.",
+				"An id, REVISION-ID, is the commit up to which the reader has everything: in Last-Event-ID, it resumes the stream after that commit.\n\nNeeds: read.",
 			"parameters": []object{
 				tenant,
-				parameter("query", "prefix", "Keys that begin with it; without it and key, all.", list),
+				parameter("query", "prefix", "The keys under this prefix; all keys if there is neither prefix nor key.", list),
 				parameter("query", "key", "This key.", list),
 				parameter("query", "from_revision", about("from_revision"), object{"type": "integer", "minimum": 0}),
 				parameter("query", "initial_state", about("initial_state"), flag),
 				parameter("query", "newest_only_when_slow", about("newest_only_when_slow"), flag),
-				parameter("header", "Last-Event-ID", "Resume after this revision, whatever the query says.", object{"type": "integer"}),
+				parameter("header", "Last-Event-ID", "Resume after the event with this id, whatever the query says.", text),
 			},
 			"responses": object{
 				"200":     object{"description": "The stream", "content": object{"text/event-stream": object{"schema": text, "x-events": events}}},
@@ -77,13 +77,13 @@ func extraPaths(s *schemas, a *api) object {
 		"/v1/all-commits:watch": object{"get": object{
 			"operationId": "watchAllCommits", "tags": []string{"Ledger"}, "summary": "Sends the commits of all tenants as server-sent events.",
 			"description": "Events are commit, progress, and error, after which the stream ends; the data of each is JSON. " +
-				"An id, EPOCH-POSITION, means that everything up to that position was sent: sent back in Last-Event-ID, it resumes the stream.\n\nNeeds: the role operator.",
+				"An id, EPOCH-POSITION-REVISION-ID-TENANT, is the position up to which everything was sent, and the last commit up to it: in Last-Event-ID, it resumes the stream after that position.\n\nNeeds: the role operator.",
 			"parameters": []object{
 				tenant,
-				parameter("query", "after_position", "Send what comes after this position; 0 is the beginning. Absent: only new commits.", object{"type": "integer", "minimum": 0}),
+				parameter("query", "after_position", "Send the commits after this position; 0 is the beginning. Absent: only new commits.", object{"type": "integer", "minimum": 0}),
 				parameter("query", "epoch", "The epoch that the position is from, hexadecimal.", text),
-				parameter("query", "omit_values", "Leave the values out; keys and what happened to them stay.", flag),
-				parameter("header", "Last-Event-ID", "Resume after this event, whatever the query says.", text),
+				parameter("query", "omit_values", "Leave the values out; keys and operations stay.", flag),
+				parameter("header", "Last-Event-ID", "Resume after the event with this id, whatever the query says.", text),
 			},
 			"responses": object{
 				"200":     object{"description": "The stream", "content": object{"text/event-stream": object{"schema": text, "x-events": allEvents}}},

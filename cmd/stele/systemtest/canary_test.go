@@ -50,7 +50,7 @@ routes:
 // without a reveal, its metrics, traces and events, nor in the output of a crashed
 // process. The control value, which is not secret, is found in all of these, or in
 // those that it should be in.
-func TestACanaryIsFoundNowhere(t *testing.T) {
+func TestSecrets_CanaryIsFoundNowhere(t *testing.T) {
 	amazon, err := fakeaws.Start()
 	if err != nil {
 		t.Fatal(err)
@@ -135,7 +135,7 @@ func useCanary(t *testing.T, g *gateway, seen *sightings) {
 		seen.text("answers", fmt.Sprint(answer))
 	}
 	secret, open := `"`+canary+`"`, `"`+public+`"`
-	patient(t, ctx, g.ledger.Commit, set("secret/a", secret, "vault/a", secret, "open/a", open))
+	untilUp(t, ctx, g.ledger.Commit, set("secret/a", secret, "vault/a", secret, "open/a", open))
 	stream, err := g.ledger.CommitStream(ctx)
 	if err != nil {
 		t.Fatal(err)

@@ -123,7 +123,7 @@ func (c *composition) start(t *testing.T, name string) *process {
 
 // The files of scripts/deploy/docker are a ledger: what is written at the core is
 // signed there, read at the edge, and reaches the projector's folder.
-func TestTheComposedLedgerWorks(t *testing.T) {
+func TestDeploy_Compose(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a cluster")
 	}
@@ -143,14 +143,14 @@ func TestTheComposedLedgerWorks(t *testing.T) {
 	core := serving(t, c.start(t, "core"), token)
 	ctx := acting(t, "acme")
 	request := &stelev1.CommitRequest{RequestId: "one", Changes: []*stelev1.Change{{Key: "tenantconfig/a", Value: "1"}}}
-	commit := patient(t, ctx, core.ledger.Commit, request)
+	commit := untilUp(t, ctx, core.ledger.Commit, request)
 	edgeToken := filepath.Join(c.dir, "edge.token")
 	if err := os.WriteFile(edgeToken, []byte(mint("edge", "--roles", "", "--replicates", "acme")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	c.replace = strings.NewReplacer(append(c.pairs, "core:7070", strings.TrimPrefix(core.conn.Target(), "gateways:///"), "/etc/stele/edge.token", edgeToken)...)
 	edge := serving(t, c.start(t, "edge"), token)
-	got := patient(t, ctx, edge.config.Get, &stelev1.GetRequest{Key: "tenantconfig/a", MinRevision: commit.Revision})
+	got := untilUp(t, ctx, edge.config.Get, &stelev1.GetRequest{Key: "tenantconfig/a", MinRevision: commit.Revision})
 	if got.Entry.GetValue() != "1" {
 		t.Errorf("the edge has %v", got)
 	}

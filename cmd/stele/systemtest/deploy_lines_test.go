@@ -151,7 +151,7 @@ func pods(t *testing.T) (all []started) {
 
 // What others start servers by is what the program takes: every flag, every
 // variable, and all that "stele serve" cannot do without.
-func TestEveryCommandLineOfADeploymentIsOne(t *testing.T) {
+func TestDeploy_CommandLines(t *testing.T) {
 	all := append(append(composed(t), units(t)...), pods(t)...)
 	if len(all) != 8 {
 		t.Errorf("there are %d command lines", len(all))
@@ -198,7 +198,7 @@ func TestEveryCommandLineOfADeploymentIsOne(t *testing.T) {
 }
 
 // The image is built as what is released is.
-func TestTheImageIsBuiltLikeARelease(t *testing.T) {
+func TestDeploy_ImageEqualsRelease(t *testing.T) {
 	read := func(name string) string {
 		text, err := os.ReadFile(name)
 		if err != nil {

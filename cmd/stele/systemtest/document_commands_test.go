@@ -46,7 +46,7 @@ func words(line string) (words []string) {
 }
 
 // The program accepts the commands in the pages on migration and operations.
-func TestCommandsOfTheDocumentsAreOnes(t *testing.T) {
+func TestDocuments_CommandsExist(t *testing.T) {
 	for _, name := range []string{"migrate.md", "operations.md"} {
 		lines := commandsOf(t, name)
 		if len(lines) < 5 {

@@ -24,7 +24,7 @@ func TestBases_KilledMoves(t *testing.T) {
 	set := func(tenant ledger.Tenant, key, value string) uint64 {
 		t.Helper()
 		req := &stelev1.CommitRequest{Changes: []*stelev1.Change{{Key: key, Value: value}}, RequestId: key + value}
-		return patient(t, acting(t, tenant), g.ledger.Commit, req).Revision
+		return untilUp(t, acting(t, tenant), g.ledger.Commit, req).Revision
 	}
 	set("defaults", "app/n", "0")
 	all := make([]ledger.Tenant, tenants)
@@ -34,7 +34,7 @@ func TestBases_KilledMoves(t *testing.T) {
 	}
 	// value is what a tenant inherits.
 	value := func(tenant ledger.Tenant) string {
-		return patient(t, acting(t, tenant), g.config.Get, &stelev1.GetRequest{Key: "app/n"}).Entry.Value
+		return untilUp(t, acting(t, tenant), g.config.Get, &stelev1.GetRequest{Key: "app/n"}).Entry.Value
 	}
 	begun := time.Now()
 	for n := range kills {

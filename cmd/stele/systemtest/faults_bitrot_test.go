@@ -26,10 +26,10 @@ func TestBitRot(t *testing.T) {
 	g := startUp(t, data, config, "--scrub-interval", "100ms")
 	ctx := acting(t, acme)
 	for i := range 100 {
-		patient(t, ctx, g.ledger.Commit, settingOf(fmt.Sprint(i)))
+		untilUp(t, ctx, g.ledger.Commit, settingOf(fmt.Sprint(i)))
 	}
 	report := func() *stelev1.JournalCopy {
-		st := patient(t, ctx, g.ledger.GetStatus, &stelev1.GetStatusRequest{})
+		st := untilUp(t, ctx, g.ledger.GetStatus, &stelev1.GetStatusRequest{})
 		if len(st.JournalCopies) != 1 {
 			return &stelev1.JournalCopy{}
 		}
@@ -66,7 +66,7 @@ func TestBitRot(t *testing.T) {
 		}
 		rotBit(t, path, bit)
 		await(t, "the journal is whole again", func() bool { return report().Damaged == 0 })
-		patient(t, ctx, g.ledger.Commit, settingOf(fmt.Sprint(1000+i)))
+		untilUp(t, ctx, g.ledger.Commit, settingOf(fmt.Sprint(1000+i)))
 	}
 	fmt.Printf("bit rot: %d of %d flipped bits of a journal in use reported, within %s at most with --scrub-interval 100ms\n", flips, flips, slowest.Round(time.Millisecond))
 
@@ -99,10 +99,10 @@ func TestBitRotOfAReplica(t *testing.T) {
 	m := nodes.join(t, "ledger,gateway,signer", "--scrub-interval", "1s")
 	ctx := acting(t, acme)
 	for i := range 100 {
-		patient(t, ctx, m.ledger.Commit, settingOf(fmt.Sprint(i)))
+		untilUp(t, ctx, m.ledger.Commit, settingOf(fmt.Sprint(i)))
 	}
 	copies := func() []*stelev1.JournalCopy {
-		return patient(t, ctx, m.ledger.GetStatus, &stelev1.GetStatusRequest{}).JournalCopies
+		return untilUp(t, ctx, m.ledger.GetStatus, &stelev1.GetStatusRequest{}).JournalCopies
 	}
 	await(t, "all copies are read", func() bool {
 		all := copies()

@@ -9,7 +9,7 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-// link is a commit as a gateway tells it.
+// link is a commit as a gateway returns it.
 type link struct {
 	id        ledger.CommitID
 	requestID string
@@ -19,7 +19,7 @@ type link struct {
 // so many, and fails where one is missing or not the parent of the next.
 func walk(t *testing.T, g *gateway, tenant ledger.Tenant, atLeast uint64) []link {
 	t.Helper()
-	head := patient(t, acting(t, tenant), g.ledger.GetHead, &stelev1.GetHeadRequest{MinRevision: atLeast})
+	head := untilUp(t, acting(t, tenant), g.ledger.GetHead, &stelev1.GetHeadRequest{MinRevision: atLeast})
 	next, id := head.Snapshot.Revision, ledger.CommitID(head.Id) // going down from the head
 	if next < atLeast {
 		t.Fatalf("%s is at @%d, and @%d was acknowledged", tenant, next, atLeast)
@@ -27,7 +27,7 @@ func walk(t *testing.T, g *gateway, tenant ledger.Tenant, atLeast uint64) []link
 	links := make([]link, next)
 	req := &stelev1.ListCommitsRequest{PageSize: 1000, OmitValues: true, MinRevision: next}
 	for next > 0 {
-		page := patient(t, acting(t, tenant), g.ledger.ListCommits, req)
+		page := untilUp(t, acting(t, tenant), g.ledger.ListCommits, req)
 		for _, info := range page.Commits {
 			c := info.Commit
 			if c.Revision > next { // written since the head was asked for
@@ -53,7 +53,7 @@ func walk(t *testing.T, g *gateway, tenant ledger.Tenant, atLeast uint64) []link
 // checkCommit asks for one commit and hashes its stored bytes.
 func checkCommit(t *testing.T, g *gateway, tenant ledger.Tenant, revision uint64, want ledger.CommitID) {
 	t.Helper()
-	got := patient(t, acting(t, tenant), g.ledger.GetCommit, &stelev1.GetCommitRequest{
+	got := untilUp(t, acting(t, tenant), g.ledger.GetCommit, &stelev1.GetCommitRequest{
 		Commit: &stelev1.GetCommitRequest_Revision{Revision: revision}, Encoded: true, MinRevision: revision,
 	})
 	if id := ledger.CommitID(got.Info.Id); id != want {
@@ -86,7 +86,7 @@ func checkState(t *testing.T, g *gateway, tenant ledger.Tenant, revision uint64,
 	keys := 0
 	req := &stelev1.ListRequest{PageSize: 10_000, MinRevision: revision, At: &stelev1.At{Point: &stelev1.At_Revision{Revision: revision}}}
 	for {
-		page := patient(t, acting(t, tenant), g.config.List, req)
+		page := untilUp(t, acting(t, tenant), g.config.List, req)
 		for _, e := range page.Entries {
 			if got := (setting{e.Value, e.Revision}); got != want[e.Key] {
 				t.Fatalf("%s@%d: %s is %v, the replay has %v", tenant, revision, e.Key, got, want[e.Key])

@@ -314,7 +314,7 @@ func (c *clients) sessions() (n int) {
 	return n
 }
 
-// check holds all answers against the history.
+// check compares all answers with the history.
 func (c *clients) check(t *testing.T, chain []recorded) {
 	t.Helper()
 	if !linearizable(c.operations) {

@@ -17,7 +17,7 @@ import (
 
 const acme ledger.Tenant = "acme"
 
-func TestTwoLedgersNeverForkOrLoseACommit(t *testing.T) {
+func TestTwoLedgers_NeverForkOrLoseACommit(t *testing.T) {
 	for _, size := range []int{1, 3} {
 		t.Run(fmt.Sprintf("%d nats-server", size), func(t *testing.T) {
 			begun := time.Now()
@@ -89,7 +89,7 @@ func (c *contest) disturb(t *testing.T, ctx context.Context, nodes *cluster, mem
 	return servers, steles
 }
 
-// check walks the chain at every gateway and holds it against what was
+// check walks the chain at every gateway and compares it with what was
 // acknowledged.
 func (c *contest) check(t *testing.T) {
 	total := uint64(writers * c.each)
@@ -115,7 +115,7 @@ func (c *contest) check(t *testing.T) {
 		}
 		sum := 0
 		for i := range counters {
-			got := patient(t, acting(t, acme), g.config.Get, &stelev1.GetRequest{Key: fmt.Sprintf("counters/%d", i), MinRevision: total})
+			got := untilUp(t, acting(t, acme), g.config.Get, &stelev1.GetRequest{Key: fmt.Sprintf("counters/%d", i), MinRevision: total})
 			value, err := strconv.Atoi(got.Entry.Value)
 			if err != nil {
 				t.Fatal(err)

@@ -17,9 +17,9 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// TestEdgeServesWithoutTheJournal kills every server of the journal under an edge
+// TestEdge_ServesWithoutTheJournal kills every server of the journal under an edge
 // gateway's upstream.
-func TestEdgeServesWithoutTheJournal(t *testing.T) {
+func TestEdge_ServesWithoutTheJournal(t *testing.T) {
 	begun := time.Now()
 	nodes := startCluster(t, 3)
 	writer := nodes.join(t, "ledger,gateway")
@@ -29,7 +29,7 @@ func TestEdgeServesWithoutTheJournal(t *testing.T) {
 		name    string
 		restart func() // of the gateway, in the outage
 	}{
-		{"it goes on", func() {}},
+		{"it continues", func() {}},
 		{"it is stopped and started", func() { e.gateway.stop(t); e.gateway.start(t) }},
 		{"it is killed and started", func() { e.gateway.kill(); e.gateway.start(t) }},
 	} {
@@ -110,7 +110,7 @@ func (e *edge) write(t *testing.T, n int) {
 	for range n {
 		revision := len(e.links) + 1
 		id := fmt.Sprint("edge/", revision)
-		resp := patient(t, acting(t, acme), e.writer.ledger.Commit, &stelev1.CommitRequest{
+		resp := untilUp(t, acting(t, acme), e.writer.ledger.Commit, &stelev1.CommitRequest{
 			RequestId: id, Changes: []*stelev1.Change{{Key: edgeKey(revision), Value: fmt.Sprint(revision)}},
 		})
 		if resp.Revision != uint64(revision) {
@@ -126,7 +126,7 @@ func (e *edge) current(t *testing.T) {
 	const fresh = 2 * time.Second
 	revision := uint64(len(e.links))
 	await(t, "an edge that is current", func() bool {
-		resp := patient(t, acting(t, acme), e.gateway.ledger.GetHead, &stelev1.GetHeadRequest{MinRevision: revision})
+		resp := untilUp(t, acting(t, acme), e.gateway.ledger.GetHead, &stelev1.GetHeadRequest{MinRevision: revision})
 		return resp.Snapshot.Revision == revision && resp.Snapshot.Age.AsDuration() < fresh && !resp.Snapshot.Stale
 	})
 }

@@ -33,11 +33,11 @@ const (
 	mostMemory = 512
 )
 
-// TestFloodsLeaveANeighbourAlone measures how long a tenant's reads take, alone and
+// TestFloods_NeighborIsServed measures how long a tenant's reads take, alone and
 // while each of the floods comes. A flood's client is a process of its own, that
 // gets what the others leave of the processors: what it costs the gateway counts, not what it takes of the
 // machine that both happen to be on.
-func TestFloodsLeaveANeighbourAlone(t *testing.T) {
+func TestFloods_NeighborIsServed(t *testing.T) {
 	rounds := number(t, "STELE_FAULTS_ROUNDS", 5)
 	data := t.TempDir()
 	g := startUp(t, data, filepath.Join(t.TempDir(), "config.yaml"))
@@ -128,19 +128,19 @@ type caller struct {
 // slowest; by the medians of some rounds.
 func (r *caller) under(f flooding, rounds int, g *gateway, token string) float64 {
 	var alone, flooded []quantiles
-	memory, told := 0, ""
+	memory, report := 0, ""
 	for range rounds {
 		alone = append(alone, r.measure(1500*time.Millisecond))
 		p := startFlood(r.t, g, f.name, token)
 		flooded = append(flooded, r.measure(2*time.Second))
 		memory = max(memory, g.status(r.t, "VmRSS"))
-		told = p.end(r.t)
+		report = p.end(r.t)
 	}
 	before, during := median(alone), median(flooded)
 	ratio := float64(during.p99) / float64(before.p99)
 	fmt.Printf("%-12s p99 of a neighbor's Get %s, alone %s: %.2f times; p50 %s, alone %s; process %d MiB (%s)\n", f.name,
 		during.p99.Round(10*time.Microsecond), before.p99.Round(10*time.Microsecond), ratio,
-		during.p50.Round(10*time.Microsecond), before.p50.Round(10*time.Microsecond), memory, told)
+		during.p50.Round(10*time.Microsecond), before.p50.Round(10*time.Microsecond), memory, report)
 	return ratio
 }
 
@@ -185,19 +185,19 @@ func startFlood(t *testing.T, g *gateway, name, token string) flood {
 		t.Fatal(err)
 	}
 	f := flood{launch(t, env, "chrt", "--idle", "0", self, "-test.run=^TestFlood$", "-test.count=1")}
-	await(t, "the flood", func() bool { return floodTold.Match(f.printed(t)) })
-	time.Sleep(time.Second) // until it is at its height
+	await(t, "the flood", func() bool { return floodReport.Match(f.printed(t)) })
+	time.Sleep(time.Second) // until it has reached its full rate
 	return f
 }
 
-var floodTold = regexp.MustCompile(`(?m)^told: (.*)$`)
+var floodReport = regexp.MustCompile(`(?m)^report: (.*)$`)
 
 // end stops the flood and returns what it has done.
 func (f flood) end(t *testing.T) string {
 	t.Helper()
 	f.kill()
-	told := floodTold.FindAllSubmatch(f.printed(t), -1)
-	last := string(told[len(told)-1][1])
+	report := floodReport.FindAllSubmatch(f.printed(t), -1)
+	last := string(report[len(report)-1][1])
 	if strings.HasPrefix(last, "0 ") {
 		t.Errorf("the flood did nothing:\n%s", f.tail(t))
 	}

@@ -69,7 +69,7 @@ func TestFlood(t *testing.T) {
 	name := os.Getenv(floodEnv)
 	i := slices.IndexFunc(floods, func(f flooding) bool { return f.name == name })
 	if i < 0 {
-		t.Skip("it is run by TestFloodsLeaveANeighbourAlone")
+		t.Skip("it is run by TestFloods_NeighborIsServed")
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // if it is not ended before
 	defer cancel()
@@ -77,7 +77,7 @@ func TestFlood(t *testing.T) {
 	go floods[i].run(a, ctx)
 	for ctx.Err() == nil {
 		time.Sleep(100 * time.Millisecond)
-		fmt.Printf("told: %d %s\n", a.done.Load(), floods[i].counts)
+		fmt.Printf("report: %d %s\n", a.done.Load(), floods[i].counts)
 	}
 }
 

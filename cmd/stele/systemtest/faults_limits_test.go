@@ -41,7 +41,7 @@ func TestFewFileDescriptors(t *testing.T) {
 		return clientOf(t, p, cc)
 	}
 	first := connect()
-	patient(t, t.Context(), first.ledger.Commit, settingOf(`"before"`))
+	untilUp(t, t.Context(), first.ledger.Commit, settingOf(`"before"`))
 
 	var others []*gateway
 	var served atomic.Int64
@@ -71,7 +71,7 @@ func TestFewFileDescriptors(t *testing.T) {
 	for _, g := range others {
 		g.conn.Close()
 	}
-	patient(t, t.Context(), connect().ledger.Commit, settingOf(`"after"`))
+	untilUp(t, t.Context(), connect().ledger.Commit, settingOf(`"after"`))
 	p.stop(t)
 	fmt.Printf("a process with %d files and %d clients: %d served, 20 of 20 writes of an earlier connection acknowledged; when they had left, a new one was served\n",
 		files, clients, served.Load())

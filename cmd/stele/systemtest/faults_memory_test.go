@@ -194,7 +194,7 @@ func TestMemory_RestartAfterKill(t *testing.T) {
 	g.kill()
 	begun := time.Now()
 	g = startLimited(t, data)
-	patient(t, acting(t, acme), g.config.Get, &stelev1.GetRequest{Key: key})
+	untilUp(t, acting(t, acme), g.config.Get, &stelev1.GetRequest{Key: key})
 	took := time.Since(begun)
 	if took > 6*time.Second { // 2 s on a quiet machine
 		t.Errorf("the first read took %s after kill -9", took)

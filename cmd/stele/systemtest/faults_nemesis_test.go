@@ -143,8 +143,8 @@ func (n *nemesis) disturb(rounds int) {
 	n.clients.settle(n.t)
 }
 
-// TestNemesis disturbs clients that write, read and watch, and then holds all that they were
-// answered against the ledger.
+// TestNemesis disturbs clients that write, read and watch, and then compares all answers
+// with the ledger.
 func TestNemesis(t *testing.T) {
 	begun := time.Now()
 	n := &nemesis{t: t, random: seeded(t), lab: newLab(t), took: make(map[string][]time.Duration)}
@@ -195,7 +195,7 @@ func TestNemesis(t *testing.T) {
 // chain is the tenant's history, which all gateways must agree on.
 func (n *nemesis) chain() []recorded {
 	t := n.t
-	head := patient(t, acting(t, acme), n.members[0].ledger.GetHead, &stelev1.GetHeadRequest{MinRevision: n.clients.newest.Load()})
+	head := untilUp(t, acting(t, acme), n.members[0].ledger.GetHead, &stelev1.GetHeadRequest{MinRevision: n.clients.newest.Load()})
 	length := head.Snapshot.Revision
 	var links []link
 	for i, m := range n.members {
@@ -208,7 +208,7 @@ func (n *nemesis) chain() []recorded {
 	chain := make([]recorded, len(links))
 	req := &stelev1.ListCommitsRequest{PageSize: 1000, MinRevision: length}
 	for {
-		page := patient(t, acting(t, acme), n.members[0].ledger.ListCommits, req)
+		page := untilUp(t, acting(t, acme), n.members[0].ledger.ListCommits, req)
 		for _, c := range page.Commits {
 			if c.Commit.Revision <= uint64(len(chain)) {
 				chain[c.Commit.Revision-1] = recorded{string(c.Id), changesOf(c.Commit.Changes)}

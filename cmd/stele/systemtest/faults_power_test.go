@@ -189,10 +189,10 @@ func freeze(t *testing.T, p *process) {
 	})
 }
 
-// TestPowerCutLosesNothingAcknowledged takes the power away while a history is
+// TestPowerCut_LosesNothingAcknowledged takes the power away while a history is
 // imported: of what was written, only what was synced is left, and at every second cut a part
 // of the rest as well.
-func TestPowerCutLosesNothingAcknowledged(t *testing.T) {
+func TestPowerCut_LosesNothingAcknowledged(t *testing.T) {
 	random := seeded(t)
 	d := newDisk(t)
 	cuts := number(t, "STELE_FAULTS_CUTS", 10)

@@ -31,20 +31,20 @@ func (a *distruster) visit(t *testing.T, g *gateway, tenant ledger.Tenant, head 
 	t.Helper()
 	a.trust(t)
 	client, ctx := stelev1.NewProofClient(g.conn), acting(t, tenant)
-	signed := patient(t, ctx, client.GetCheckpoint, &stelev1.GetCheckpointRequest{CoversRevision: head})
+	signed := untilUp(t, ctx, client.GetCheckpoint, &stelev1.GetCheckpointRequest{CoversRevision: head})
 	c, err := proof.Open(signed.Checkpoint, *a.key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if old := a.seen; old.Size > 0 {
-		p := patient(t, ctx, client.ProveConsistency, &stelev1.ProveConsistencyRequest{OldSize: uint64(old.Size), NewSize: uint64(c.Size)})
+		p := untilUp(t, ctx, client.ProveConsistency, &stelev1.ProveConsistencyRequest{OldSize: uint64(old.Size), NewSize: uint64(c.Size)})
 		if err := tlog.CheckTree(pathOf(p.Hashes), c.Size, c.Root, old.Size, old.Root); err != nil {
 			t.Fatalf("the checkpoint with %d commits does not extend that with %d: %v", c.Size, old.Size, err)
 		}
 		a.extended++
 	}
 	a.seen = c
-	p := patient(t, ctx, client.ProveInclusion, &stelev1.ProveInclusionRequest{TreeSize: uint64(c.Size), FromRevision: head, ToRevision: head}).Proofs[0]
+	p := untilUp(t, ctx, client.ProveInclusion, &stelev1.ProveInclusionRequest{TreeSize: uint64(c.Size), FromRevision: head, ToRevision: head}).Proofs[0]
 	if err := tlog.CheckRecord(pathOf(p.Hashes), c.Size, c.Root, int64(p.Index), tlog.Hash(id)); err != nil {
 		t.Fatalf("%s@%d, acknowledged as %s: %v", tenant, head, id, err)
 	}

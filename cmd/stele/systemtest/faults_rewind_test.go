@@ -22,7 +22,7 @@ func TestRewind(t *testing.T) {
 	ctx := acting(t, acme)
 	commit := func(m *member) {
 		t.Helper()
-		patient(t, ctx, m.ledger.Commit, settingOf(fmt.Sprint(time.Now().UnixNano())))
+		untilUp(t, ctx, m.ledger.Commit, settingOf(fmt.Sprint(time.Now().UnixNano())))
 	}
 	for range 3 {
 		commit(ahead)

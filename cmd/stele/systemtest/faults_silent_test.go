@@ -42,7 +42,7 @@ func TestSilentServer(t *testing.T) {
 	nodes := startCluster(t, 3)
 	m := nodes.join(t, "ledger,gateway")
 	ctx := acting(t, acme)
-	patient(t, ctx, m.ledger.Commit, settingOf(`"begin"`))
+	untilUp(t, ctx, m.ledger.Commit, settingOf(`"begin"`))
 	nodes.measure(t, ctx, m, outages, bound)
 }
 
@@ -55,7 +55,7 @@ func TestSilentServer_CutOffFromTheOthers(t *testing.T) {
 	nodes := startClusterIn(t, l, 3)
 	m := nodes.join(t, "ledger,gateway")
 	ctx := acting(t, acme)
-	patient(t, ctx, m.ledger.Commit, settingOf(`"begin"`))
+	untilUp(t, ctx, m.ledger.Commit, settingOf(`"begin"`))
 	nodes.measure(t, ctx, m, []outage{{"isolation", func(_ *testing.T, s *natsServer) { nodes.isolate(l, s) }, func(*testing.T, *natsServer) { l.heal() }}}, bound)
 }
 
@@ -84,11 +84,11 @@ func TestSilentServer_IsolatedLeader(t *testing.T) {
 			m.kill()
 			m.start(t)
 		}
-		patient(t, ctx, m.ledger.Commit, settingOf(fmt.Sprint(time.Now().UnixNano())))
+		untilUp(t, ctx, m.ledger.Commit, settingOf(fmt.Sprint(time.Now().UnixNano())))
 		elected := nodes.watchElection(t, leader)
 		nodes.isolate(l, leader)
 		began := time.Now()
-		patient(t, ctx, m.ledger.Commit, settingOf(fmt.Sprint(time.Now().UnixNano())))
+		untilUp(t, ctx, m.ledger.Commit, settingOf(fmt.Sprint(time.Now().UnixNano())))
 		took, election := time.Since(began), elected(began)
 		if took > election+bound {
 			t.Errorf("isolation of %s: the first write took %s, and the election %s of it", leader.name, took, election)
@@ -137,7 +137,7 @@ func (c *cluster) measure(t *testing.T, ctx context.Context, m *member, outages 
 			elected := c.watchElection(t, s)
 			f.begin(t, s)
 			began := time.Now()
-			patient(t, ctx, m.ledger.Commit, settingOf(fmt.Sprint(time.Now().UnixNano())))
+			untilUp(t, ctx, m.ledger.Commit, settingOf(fmt.Sprint(time.Now().UnixNano())))
 			took := time.Since(began)
 			if took > bound {
 				t.Errorf("%s of %s: the first write took %s, more than %s", f.name, s.name, took, bound)

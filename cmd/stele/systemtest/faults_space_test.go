@@ -73,7 +73,7 @@ func TestFullDisk(t *testing.T) {
 	var refused, resumed time.Duration
 	for round := range rounds {
 		want := fmt.Sprint(round)
-		patient(t, ctx, g.ledger.Commit, settingOf(want))
+		untilUp(t, ctx, g.ledger.Commit, settingOf(want))
 		filler := filepath.Join(dir, "filler")
 		if err := os.WriteFile(filler, make([]byte, size), 0o600); !errors.Is(err, syscall.ENOSPC) {
 			t.Fatalf("the disk is not full: %v", err)
@@ -106,7 +106,7 @@ func TestFullDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 		began = time.Now()
-		patient(t, ctx, g.ledger.Commit, settingOf(`"freed"`))
+		untilUp(t, ctx, g.ledger.Commit, settingOf(`"freed"`))
 		resumed = max(resumed, time.Since(began))
 	}
 	if refused > time.Second || resumed > 5*time.Second {

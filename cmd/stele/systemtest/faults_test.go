@@ -37,9 +37,9 @@ func seeded(t *testing.T) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
-// TestKilledImportLosesNothing kills "stele up" again and again while a history
+// TestKilledImport_LosesNothing kills "stele up" again and again while a history
 // is imported: $STELE_FAULTS_HISTORY, or one that it makes.
-func TestKilledImportLosesNothing(t *testing.T) {
+func TestKilledImport_LosesNothing(t *testing.T) {
 	random := seeded(t)
 	kills := number(t, "STELE_FAULTS_KILLS", 50)
 	path := os.Getenv("STELE_FAULTS_HISTORY")
@@ -54,7 +54,7 @@ func TestKilledImportLosesNothing(t *testing.T) {
 	r := tr.run(t)
 	fmt.Printf("kill -9 of stele up during an import: %d kills (%d of them while its replica was written, or just after), and %d while it started; "+
 		"%d commits of %d tenants acknowledged, 0 lost, %d of them a second time; chains whole, %d keys at head equal to the replay, "+
-		"from a replica and a tree built anew too; %d checkpoints extend the ones before them; %s\n",
+		"also from a replica and a tree that were built again; %d checkpoints extend the ones before them; %s\n",
 		kills, r.inFlush, r.starting, r.acknowledged, len(h), r.again, r.keys, tr.auditor.extended, r.took.Round(time.Second))
 }
 
@@ -146,7 +146,7 @@ func (tr *trial) run(t *testing.T) (v verdict) {
 	return v
 }
 
-// check holds a process that has just started against what was acknowledged and
+// check compares a process that has just started with what was acknowledged and
 // against the replay. checked says how many commits of each tenant were asked
 // for one by one before. It returns the number of keys at head.
 func (tr *trial) check(t *testing.T, g *gateway, im *importer, checked map[ledger.Tenant]int) (keys int) {

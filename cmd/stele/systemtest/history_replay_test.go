@@ -133,7 +133,7 @@ func (r *replay) roll(t *testing.T, to int, prefix string) (sets, deletes int) {
 	return sets, deletes
 }
 
-// compareOracle holds the replay against the oracle at a moment, a revision or a
+// compareOracle compares the replay with the oracle at a moment, a revision or a
 // time.
 func (r *replay) compareOracle(t *testing.T, s *source, revision int, prefix string, moment ...string) {
 	t.Helper()

@@ -23,7 +23,7 @@ func typed(t *testing.T, config string, more []string, args ...string) (out stri
 }
 
 // An etcd that is still written to, and is compacted, is followed import by import.
-func TestEtcdIsFollowedUntilTheDayOfTheMove(t *testing.T) {
+func TestImportFrom_EtcdIsFollowed(t *testing.T) {
 	endpoint, client := etcdtest.Start(t)
 	config := filepath.Join(t.TempDir(), "config.yaml")
 	startUp(t, filepath.Join(t.TempDir(), "data"), config)
@@ -95,7 +95,7 @@ func TestEtcdIsFollowedUntilTheDayOfTheMove(t *testing.T) {
 }
 
 // A parameter that AWS keeps encrypted is imported where it stays a secret.
-func TestParametersAreImportedAndSecretsStaySecret(t *testing.T) {
+func TestImportFrom_ParameterStore(t *testing.T) {
 	aws, err := fakeaws.Start()
 	if err != nil {
 		t.Fatal(err)
@@ -115,7 +115,7 @@ func TestParametersAreImportedAndSecretsStaySecret(t *testing.T) {
 	run := func(args ...string) (string, bool) { return typed(t, config, aws.Environ(), args...) }
 	args := []string{"import", "--from", "parameterstore", "/", "--prefix", "/{tenant}/prod/", "--into", "paramconfig/"}
 	if out, ok := run(args...); ok || !strings.Contains(out, `"/acme/prod/db/password"`) || !strings.Contains(out, "no route makes its key secret") || strings.Contains(out, "hunter2") {
-		t.Errorf("without a secret route it is imported, or told:\n%s", out)
+		t.Errorf("without a secret route it is imported, or printed:\n%s", out)
 	}
 	if out, ok := run("routes", "set", "-f", "testdata/secretroutes.yaml"); !ok {
 		t.Fatal(out)

@@ -54,7 +54,7 @@ func (l *liar) List(ctx context.Context, r *stelev1.ListRequest, _ ...grpc.CallO
 	return lie(l.list, resp, err)
 }
 
-func TestAGatewayThatLiesIsFound(t *testing.T) {
+func TestVerify_LyingGateway(t *testing.T) {
 	upHere(t, t.TempDir())
 	for i := range 6 {
 		mustRun(t, "-t", "acme", "set", fmt.Sprintf("a/%d", i%4), fmt.Sprint(i))

@@ -171,8 +171,8 @@ func acting(t *testing.T, tenant ledger.Tenant) context.Context {
 	return conn.AsTenant(t.Context(), tenant)
 }
 
-// patient makes a call again for as long as the answer may only be late.
-func patient[Req, Resp any](t *testing.T, ctx context.Context, call func(context.Context, Req, ...grpc.CallOption) (Resp, error), req Req) Resp {
+// untilUp makes a call again for as long as the answer may only be late.
+func untilUp[Req, Resp any](t *testing.T, ctx context.Context, call func(context.Context, Req, ...grpc.CallOption) (Resp, error), req Req) Resp {
 	t.Helper()
 	var resp Resp
 	await(t, "an answer", func() bool {

@@ -251,7 +251,7 @@ func (s *sinks) wentBack(t *testing.T) []string {
 	return back
 }
 
-// compare holds what a sink holds of a tenant against what it should.
+// compare compares the items of a tenant in a sink with those that it should have.
 func compare(t *testing.T, sink string, tenant ledger.Tenant, got, want held) string {
 	t.Helper()
 	for key, text := range want {

@@ -33,10 +33,10 @@ import (
 // poison is a key whose events the bus never takes.
 const poison = "paramconfig/poison"
 
-// TestProjectedHistory imports the history in $STELE_HISTORY while the projector is
+// TestProjection_History imports the history in $STELE_HISTORY while the projector is
 // killed again and again and the bus fails 30 % of what it gets. At the end every
 // sink equals the oracle. Then items are edited by hand, and all edits are seen.
-func TestProjectedHistory(t *testing.T) {
+func TestProjection_History(t *testing.T) {
 	random := seeded(t)
 	kills := number(t, "STELE_FAULTS_KILLS", 100)
 	edits := number(t, "STELE_FAULTS_EDITS", 1000)
@@ -52,7 +52,7 @@ func TestProjectedHistory(t *testing.T) {
 	writer := c.join(t, "ledger,gateway", "--config", to.settings)
 	projector := c.join(t, "projector", "--config", to.settings)
 	for _, tenant := range s.tenants() {
-		patient(t, acting(t, tenant), writer.ledger.GetHead, &stelev1.GetHeadRequest{}) // the journal is reached
+		untilUp(t, acting(t, tenant), writer.ledger.GetHead, &stelev1.GetHeadRequest{}) // the journal is reached
 	}
 
 	var killed atomic.Int64
@@ -140,7 +140,7 @@ func (l sourceLine) request() *stelev1.CommitRequest {
 func poisonTheBus(t *testing.T, s *source, g *gateway) (after time.Duration) {
 	t.Helper()
 	tenant := s.tenants()[0]
-	patient(t, acting(t, tenant), g.ledger.Commit, &stelev1.CommitRequest{Changes: []*stelev1.Change{{Key: poison, Value: "1"}}})
+	untilUp(t, acting(t, tenant), g.ledger.Commit, &stelev1.CommitRequest{Changes: []*stelev1.Change{{Key: poison, Value: "1"}}})
 	sinks := stelev1.NewSinksClient(g.conn)
 	var waits time.Time // since when the bus has everything else of the tenant
 	for deadline := time.Now().Add(10 * time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
@@ -205,7 +205,7 @@ func settle(t *testing.T, m *member, s *source) {
 
 var particular = regexp.MustCompile(`/stele/\S+|[0-9]+ bytes`)
 
-// parkedKeys are those of a tenant that a sink would not take, with the reasons but
+// parkedKeys are those of a tenant that a sink would reject, with the reasons but
 // for what is particular to each.
 func parkedKeys(t *testing.T, m *member, tenant ledger.Tenant, sink string) map[string]string {
 	t.Helper()
@@ -220,7 +220,7 @@ func parkedKeys(t *testing.T, m *member, tenant ledger.Tenant, sink string) map[
 	return keys
 }
 
-// checkSinks holds the stores against the oracle.
+// checkSinks compares the stores with the oracle.
 func checkSinks(t *testing.T, s *source, to *sinks, m *member) {
 	t.Helper()
 	for _, tenant := range s.tenants() {
@@ -441,7 +441,7 @@ func settleAdopted(t *testing.T, s *source, to *sinks, m *member, adopted map[le
 	export := func(tenant ledger.Tenant) held {
 		all := make(held)
 		for token := ""; ; {
-			resp := patient(t, conn.AsTenant(t.Context(), tenant), cc.List, &stelev1.ListRequest{PageSize: 10_000, PageToken: token})
+			resp := untilUp(t, conn.AsTenant(t.Context(), tenant), cc.List, &stelev1.ListRequest{PageSize: 10_000, PageToken: token})
 			for _, e := range resp.Entries {
 				all[e.Key] = e.Value
 			}

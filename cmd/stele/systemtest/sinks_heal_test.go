@@ -278,7 +278,7 @@ func (h *healing) change(t *testing.T) {
 	for tenant, keys := range h.want {
 		for _, key := range []string{"tenantconfig/heal/" + fmt.Sprint(h.n%7), "paramconfig/heal/" + fmt.Sprint(h.n%7)} {
 			value := fmt.Sprintf(`"change %d"`, h.n)
-			patient(t, acting(t, tenant), h.ledger.Commit, &stelev1.CommitRequest{Changes: []*stelev1.Change{{Key: key, Value: value}}})
+			untilUp(t, acting(t, tenant), h.ledger.Commit, &stelev1.CommitRequest{Changes: []*stelev1.Change{{Key: key, Value: value}}})
 			keys[key] = value
 		}
 	}
@@ -287,7 +287,7 @@ func (h *healing) change(t *testing.T) {
 func (h *healing) statuses(t *testing.T) map[string]*stelev1.SinkStatus {
 	t.Helper()
 	out := make(map[string]*stelev1.SinkStatus)
-	resp := patient(t, t.Context(), stelev1.NewSinksClient(h.conn).ListSinks, &stelev1.ListSinksRequest{})
+	resp := untilUp(t, t.Context(), stelev1.NewSinksClient(h.conn).ListSinks, &stelev1.ListSinksRequest{})
 	for _, st := range resp.Sinks {
 		out[st.Name] = st
 	}

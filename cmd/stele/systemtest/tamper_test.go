@@ -40,13 +40,13 @@ type evidence struct {
 	data, audit, key string
 }
 
-// TestTampersAreFound changes the evidence again and again, in every way that there
+// TestVerify_Tampering changes the evidence again and again, in every way that there
 // is, and has "stele verify" find each. A bit that is flipped on a page of bbolt
 // that nothing uses holds nothing; so in those files what is changed are entries,
 // in place, or through bbolt with the right checksums. In JetStream's folders every
 // file is changed but index.db, a cache which the server makes again from the
 // blocks.
-func TestTampersAreFound(t *testing.T) {
+func TestVerify_Tampering(t *testing.T) {
 	whole := makeEvidence(t)
 	if code := verifyEvidence(t, whole, "ledger"); code != failure.OK {
 		t.Fatalf("the ledger as it is: exit code %d", code)

@@ -164,7 +164,7 @@ var (
 	ErrHistoryChanged = errors.New("the history has changed")
 	// ErrTooLarge: one answer cannot hold what was asked for.
 	ErrTooLarge = errors.New("the answer is too large")
-	// ErrBehind: min_revision did not come in time.
+	// ErrBehind: min_revision did not arrive in time.
 	ErrBehind = errors.New("the gateway is behind")
 	// ErrNoTree: the call needs the tree of a signer.
 	ErrNoTree = errors.New("this gateway keeps no tree: ask one that runs the role signer")

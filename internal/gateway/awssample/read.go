@@ -106,7 +106,7 @@ func (r *read) find(req *configuration.RetrieveConfigRequest, keys []ledger.Key,
 	case param:
 		return &configuration.TenantParamConfig{Parameters: []*configuration.Secret{{Key: name, Value: value.Text()}}}, nil
 	case hidden:
-		return nil, policy.Denied("%s is a secret of %s, which %s may not have revealed", e.Key, r.c.Tenant, r.c.Subject)
+		return nil, policy.Denied("%s is a secret of %s that %s is not allowed to reveal", e.Key, r.c.Tenant, r.c.Subject)
 	}
 	config, err := parseConfigs(value)
 	if err != nil {

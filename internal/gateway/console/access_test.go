@@ -43,8 +43,8 @@ func TestAccess(t *testing.T) {
 	if a := limited.get(t, "/globex/access"); a.code != http.StatusNotFound {
 		t.Errorf("in another tenant: %d", a.code)
 	}
-	nobody := f.login(t, identity.Claims{Subject: "nobody", Tenant: "acme"})
-	if a := nobody.get(t, "/acme/access"); a.code != http.StatusOK || !strings.Contains(a.main(), "none") {
+	roleless := f.login(t, identity.Claims{Subject: "nobody", Tenant: "acme"})
+	if a := roleless.get(t, "/acme/access"); a.code != http.StatusOK || !strings.Contains(a.main(), "none") {
 		t.Errorf("who may do nothing: %d %s", a.code, a.main())
 	}
 	operator := f.login(t, identity.Claims{Roles: []identity.Role{identity.Operator}})
@@ -96,7 +96,7 @@ func TestAccess_Grants(t *testing.T) {
 		t.Errorf("sent twice: %d %s", a.code, brief(a.main()))
 	}
 	lacks(t, operator.get(t, path), "ann")
-	for what, bad := range map[string]url.Values{"nobody": {"operation": {"read"}}, "a subject": {"subjects": {"a*b"}}, "a role": {"role": {"operator"}}, "a prefix": {"role": {"admin"}, "prefixes": {"a*b"}}} {
+	for what, bad := range map[string]url.Values{"no grantee": {"operation": {"read"}}, "a subject": {"subjects": {"a*b"}}, "a role": {"role": {"operator"}}, "a prefix": {"role": {"admin"}, "prefixes": {"a*b"}}} {
 		if a := post(bad); a.code != http.StatusUnprocessableEntity || len(a.all("table")) == 0 {
 			t.Errorf("%s: %d %s", what, a.code, brief(a.main()))
 		}
@@ -176,7 +176,7 @@ func TestAccess_Tokens(t *testing.T) {
 		t.Errorf("kim is still revoked: %d", a.code)
 	}
 	if a := operator.post(t, path, url.Values{"do": {"revoke"}}); a.code != http.StatusUnprocessableEntity {
-		t.Errorf("nobody is revoked: %d", a.code)
+		t.Errorf("an empty revocation is answered with %d", a.code)
 	}
 	if a := f.writer(t, "acme").post(t, path, mint); a.code == http.StatusOK {
 		t.Error("a writer mints a token")

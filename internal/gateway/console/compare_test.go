@@ -114,7 +114,7 @@ func TestCompare_TenantThatDoesNotExist(t *testing.T) {
 }
 
 // Pages take the revisions and times that the command line takes.
-func TestAsOf_IsTheCommandLines(t *testing.T) {
+func TestAsOf_EqualsTheCommandLine(t *testing.T) {
 	f := start(t)
 	setup(t, f)
 	v := f.writer(t, "acme")

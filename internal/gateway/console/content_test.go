@@ -63,8 +63,8 @@ func TestLargeValues(t *testing.T) {
 	}
 }
 
-// TestReadsAreRecorded: reads by pages are recorded like all others.
-func TestReadsAreRecorded(t *testing.T) {
+// TestReveal_IsRecorded: reads by pages are recorded like all others.
+func TestReveal_IsRecorded(t *testing.T) {
 	f := start(t)
 	f.set(t, f.system(t), "record", "policy/acme/reads", `{"prefixes":["tenantconfig/"]}`)
 	setup(t, f)

@@ -62,7 +62,7 @@ func TestLink_LogsItsFirstUserIn(t *testing.T) {
 	}
 }
 
-func TestTooManyLogins(t *testing.T) {
+func TestLogin_TooMany(t *testing.T) {
 	f := start(t)
 	v := f.anonymous()
 	refused := 0
@@ -79,7 +79,7 @@ func TestTooManyLogins(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoToken(t *testing.T) {
+func TestLogin_InvalidTokens(t *testing.T) {
 	f := start(t)
 	for _, token := range []string{"", " ", "a b", "a\nb", "a;b", "ü", "\x00", `a"b`, strings.Repeat("x", 20_000), "a.b.c"} {
 		v := f.anonymous()
@@ -92,7 +92,7 @@ func TestWhatIsNoToken(t *testing.T) {
 
 // A user who follows a link of another site comes without cookies: the console
 // redirects to itself first. Then the session is found, or the login page is shown.
-func TestALinkOfAnotherSite(t *testing.T) {
+func TestLogin_LinkOfAnotherSite(t *testing.T) {
 	f := start(t)
 	visit := func(v *browser, site string) *answer {
 		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, f.web.URL+"/acme@3/keys/a?b=%22c", nil)
@@ -112,7 +112,7 @@ func TestALinkOfAnotherSite(t *testing.T) {
 	}
 }
 
-func TestEveryAnswerIsProtected(t *testing.T) {
+func TestHeaders_EveryAnswerIsProtected(t *testing.T) {
 	f := start(t)
 	setup(t, f)
 	v := f.writer(t, "acme")

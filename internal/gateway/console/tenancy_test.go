@@ -10,9 +10,9 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-// TestOtherTenants: for the users of one tenant, every page of another is like one that
+// TestTenancy_OtherTenants: for the users of one tenant, every page of another is like one that
 // does not exist.
-func TestOtherTenants(t *testing.T) {
+func TestTenancy_OtherTenants(t *testing.T) {
 	f := start(t)
 	setup(t, f)
 	f.set(t, f.as(t, "globex"), "their own", "secretproject/code", `"xyzzy"`)
@@ -45,8 +45,8 @@ func TestOtherTenants(t *testing.T) {
 	}
 }
 
-// TestHostilePaths: hostile paths find nothing, whatever the client.
-func TestHostilePaths(t *testing.T) {
+// TestTenancy_HostilePaths: hostile paths find nothing, whatever the client.
+func TestTenancy_HostilePaths(t *testing.T) {
 	f := start(t)
 	setup(t, f)
 	f.set(t, f.as(t, "globex"), "their own", "tenantconfig/checkout/card", `"xyzzy"`)
@@ -63,8 +63,8 @@ func TestHostilePaths(t *testing.T) {
 	}
 }
 
-// TestOperators choose a tenant, and act in each.
-func TestOperators(t *testing.T) {
+// TestTenancy_Operators choose a tenant, and act in each.
+func TestTenancy_Operators(t *testing.T) {
 	f := start(t)
 	setup(t, f)
 	f.set(t, f.as(t, "globex"), "their own", "a/b", "1")
@@ -89,8 +89,8 @@ func TestOperators(t *testing.T) {
 	}
 }
 
-// TestStrangers get the login page, and then return to the requested page.
-func TestStrangers(t *testing.T) {
+// TestTenancy_WithoutALogin get the login page, and then return to the requested page.
+func TestTenancy_WithoutALogin(t *testing.T) {
 	f := start(t)
 	setup(t, f)
 	for _, c := range pages {
@@ -105,8 +105,8 @@ func TestStrangers(t *testing.T) {
 	}
 }
 
-// TestOtherSites: a form of another site is rejected, with any user's cookie.
-func TestOtherSites(t *testing.T) {
+// TestTenancy_OtherSites: a form of another site is rejected, with any user's cookie.
+func TestTenancy_OtherSites(t *testing.T) {
 	f := start(t)
 	setup(t, f)
 	v := f.writer(t, "acme")

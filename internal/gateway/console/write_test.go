@@ -237,8 +237,8 @@ func TestConflict_WithDeletion(t *testing.T) {
 	}
 }
 
-// TestWrongForms: errors are shown at their fields, and no input is lost.
-func TestWrongForms(t *testing.T) {
+// TestEdit_InvalidForms: errors are shown at their fields, and no input is lost.
+func TestEdit_InvalidForms(t *testing.T) {
 	f := start(t)
 	setup(t, f)
 	v := f.writer(t, "acme")
@@ -380,8 +380,8 @@ func TestRevert(t *testing.T) {
 	}
 }
 
-// TestMayNot: a form that the gateway refuses changes nothing, and the page says so.
-func TestMayNot(t *testing.T) {
+// TestEdit_WithoutPermission: a form that the gateway refuses changes nothing, and the page says so.
+func TestEdit_WithoutPermission(t *testing.T) {
 	f := start(t)
 	setup(t, f)
 	v := f.login(t, identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Reader}})
@@ -396,8 +396,8 @@ func TestMayNot(t *testing.T) {
 	}
 }
 
-// TestReadOnly: a gateway that takes no writes says so, and keeps what was typed.
-func TestReadOnly(t *testing.T) {
+// TestEdit_ReadOnlyGateway: a gateway that takes no writes says so, and keeps what was typed.
+func TestEdit_ReadOnlyGateway(t *testing.T) {
 	down := false
 	f := start(t, func(_ *fixture, c *gateway.Config) {
 		open := c.Ledger

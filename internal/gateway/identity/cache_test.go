@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestCachedTokenIsRefusedOnceItExpires(t *testing.T) {
+func TestCache_ExpiredTokenIsRejected(t *testing.T) {
 	is := newIssuer(t)
 	now := testNow
 	is.config.Now = func() time.Time { return now }
@@ -32,7 +32,7 @@ func TestCachedTokenIsRefusedOnceItExpires(t *testing.T) {
 	}
 }
 
-func TestCacheGivesEachTokenItsOwnPrincipal(t *testing.T) {
+func TestCache_EachTokenHasItsPrincipal(t *testing.T) {
 	is := newIssuer(t)
 	v := is.verifier(t)
 	tokens := make(map[string]string)
@@ -57,7 +57,7 @@ func TestCacheGivesEachTokenItsOwnPrincipal(t *testing.T) {
 	callers.Wait()
 }
 
-func TestFullCacheTakesNewTokens(t *testing.T) {
+func TestCache_FullAcceptsNewTokens(t *testing.T) {
 	var c cache
 	// All of these fall into one set, the first.
 	token := func(i int) *digest { return &digest{31: byte(i)} }
@@ -91,7 +91,7 @@ func TestFullCacheTakesNewTokens(t *testing.T) {
 	}
 }
 
-func TestRepeatedTokenCostsNoMemory(t *testing.T) {
+func TestCache_RepeatedTokenAllocatesNothing(t *testing.T) {
 	is := newIssuer(t)
 	v := is.verifier(t)
 	token := is.signed(t, good(nil))

@@ -150,8 +150,7 @@ func isAddress(host string) bool {
 	return err == nil || host == "localhost"
 }
 
-// dial connects to a host only if the address that it stands for at this moment
-// is one that it may have.
+// dial connects to a host only if the address that its name resolves to now is allowed.
 func (e *endpoint) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-func TestWhichURLsKeysComeFrom(t *testing.T) {
+func TestEndpoint_URLs(t *testing.T) {
 	for raw, good := range map[string]bool{
 		"https://id.example.com/jwks": true, "https://10.0.0.1/jwks": true, "https://[::1]:8443/": true,
 		"http://localhost:8080/realms/x": true, "http://127.0.0.1/": true, "http://[::1]/": true,
@@ -30,7 +30,7 @@ func TestWhichURLsKeysComeFrom(t *testing.T) {
 	}
 }
 
-func TestWhichAddressesAHostMayStandFor(t *testing.T) {
+func TestEndpoint_Addresses(t *testing.T) {
 	const id = "https://id.example.com/jwks"
 	for _, tt := range []struct {
 		location string
@@ -115,9 +115,9 @@ func nameServer(t *testing.T, ip [4]byte) *net.Resolver {
 	}}
 }
 
-// TestANameThatTurnsToThisMachineIsNotFollowed is DNS rebinding: what the name
+// TestEndpoint_DNSRebinding is DNS rebinding: what the name
 // stands for is looked at when the connection is made, not before.
-func TestANameThatTurnsToThisMachineIsNotFollowed(t *testing.T) {
+func TestEndpoint_DNSRebinding(t *testing.T) {
 	is := newIssuer(t)
 	asked := 0
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

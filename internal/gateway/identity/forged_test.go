@@ -16,8 +16,8 @@ import (
 
 type forgery struct{ name, token, reason string }
 
-// TestForgedTokensAreRefused tries each forgery with a key of each kind.
-func TestForgedTokensAreRefused(t *testing.T) {
+// TestVerify_ForgedTokens tries each forgery with a key of each kind.
+func TestVerify_ForgedTokens(t *testing.T) {
 	is, stranger := newIssuer(t), newIssuer(t)
 	v := is.verifier(t)
 	tried, accepted := 0, 0

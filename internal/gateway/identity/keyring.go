@@ -37,7 +37,7 @@ type KeyringConfig struct {
 	Location string
 	// Issuer is the tokens' "iss"; needed without a Location.
 	Issuer string
-	// Private lets a host name stand for an address in a private network. One of
+	// Private allows host names that resolve to an address in a private network. One of
 	// this machine, or of the link, must be written as such.
 	Private bool
 	// Now is the clock; time.Now when nil.
@@ -63,10 +63,9 @@ func newSource(cfg KeyringConfig) (source, error) {
 	return source{e.load, endpointPace, false}, nil
 }
 
-// Keyring holds the keys of a source and follows it: it loads them every few
-// minutes, and when a token names a key that it does not have, though never more
-// than once a minute however many such tokens come. A file is read every few
-// seconds.
+// Keyring holds the keys of a source and follows it: it loads them every few minutes,
+// and when a token names a key that it does not have, but at most once a minute however
+// many such tokens arrive. A file is read every few seconds.
 type Keyring struct {
 	source
 	now      func() time.Time
@@ -163,9 +162,9 @@ func (h *held) find(header map[string]any, now time.Time) (*publicKey, error) {
 	return key, err
 }
 
-// refresh loads the keys, unless they are no more those that the caller has
-// seen, or it is too early. Callers that come together share one load. It says
-// whether it makes sense to look again.
+// refresh loads the keys, unless they have changed since the caller saw them, or it is
+// too early. Callers that come together share one load. It says whether it makes sense
+// to look again.
 func (r *Keyring) refresh(seen *held) bool {
 	select {
 	case r.turn <- struct{}{}:

@@ -100,7 +100,7 @@ func longLived(t *testing.T, k testKey) string {
 	return k.sign(t, nil, payload(t, good(map[string]any{"exp": testNow.AddDate(100, 0, 0).Unix()})))
 }
 
-func TestUnknownKidsCauseAtMostOneFetchAMinute(t *testing.T) {
+func TestKeyring_UnknownKidsFetchOncePerMinute(t *testing.T) {
 	is := newIssuer(t)
 	synctest.Test(t, func(t *testing.T) {
 		p := newProvider(t, set(is.ed.jwk(t)))
@@ -133,7 +133,7 @@ func TestUnknownKidsCauseAtMostOneFetchAMinute(t *testing.T) {
 	})
 }
 
-func TestANewKeyIsFoundByTheFirstTokenThatNamesIt(t *testing.T) {
+func TestKeyring_NewKeyIsFetched(t *testing.T) {
 	is, next := newIssuer(t), newIssuer(t)
 	next.ed.kid = "next"
 	synctest.Test(t, func(t *testing.T) {
@@ -149,7 +149,7 @@ func TestANewKeyIsFoundByTheFirstTokenThatNamesIt(t *testing.T) {
 	})
 }
 
-func TestKeysOutliveAnEndpointThatFailsByAnHour(t *testing.T) {
+func TestKeyring_FailingEndpointKeepsKeysForAnHour(t *testing.T) {
 	is := newIssuer(t)
 	synctest.Test(t, func(t *testing.T) {
 		p := newProvider(t, set(is.ed.jwk(t)))
@@ -170,12 +170,12 @@ func TestKeysOutliveAnEndpointThatFailsByAnHour(t *testing.T) {
 		p.publish(set(is.ed.jwk(t)))
 		time.Sleep(2 * time.Minute)
 		if _, err := v.Verify(token); err != nil {
-			t.Errorf("after the endpoint has come back: %v", err)
+			t.Errorf("after the endpoint has recovered: %v", err)
 		}
 	})
 }
 
-func TestAKeyThatVanishedWorksForAnHour(t *testing.T) {
+func TestKeyring_RemovedKeyWorksForAnHour(t *testing.T) {
 	is, next := newIssuer(t), newIssuer(t)
 	next.ed.kid = "next"
 	synctest.Test(t, func(t *testing.T) {
@@ -204,12 +204,12 @@ func TestAKeyThatVanishedWorksForAnHour(t *testing.T) {
 		p.publish(set(next.ed.jwk(t), is.ed.jwk(t)))
 		time.Sleep(6 * time.Minute)
 		if _, err := v.Verify(known); err != nil {
-			t.Errorf("a key that has come back: %v", err)
+			t.Errorf("a key that is in the set again: %v", err)
 		}
 	})
 }
 
-func TestAKeyThatTakesAnothersNameReplacesIt(t *testing.T) {
+func TestKeyring_SameNameReplaces(t *testing.T) {
 	is, next := newIssuer(t), newIssuer(t)
 	synctest.Test(t, func(t *testing.T) {
 		p := newProvider(t, set(is.ed.jwk(t)))
@@ -225,7 +225,7 @@ func TestAKeyThatTakesAnothersNameReplacesIt(t *testing.T) {
 	})
 }
 
-func TestAKeyFileIsFollowed(t *testing.T) {
+func TestKeyring_FileIsReloaded(t *testing.T) {
 	is, next := newIssuer(t), newIssuer(t)
 	next.ed.kid = "next"
 	synctest.Test(t, func(t *testing.T) {
@@ -267,9 +267,9 @@ func TestAKeyFileIsFollowed(t *testing.T) {
 	})
 }
 
-// TestAHostileEndpointChangesNothing simulates a hostile provider: the existing keys
+// TestKeyring_HostileEndpoint simulates a hostile provider: the existing keys
 // keep working, and no answer takes longer than one may.
-func TestAHostileEndpointChangesNothing(t *testing.T) {
+func TestKeyring_HostileEndpoint(t *testing.T) {
 	is, evil := newIssuer(t), newIssuer(t)
 	evil.ed.kid = "evil"
 	evils := set(evil.ed.jwk(t))

@@ -20,7 +20,7 @@ func set(keys ...string) string {
 	return `{"keys":[{` + strings.Join(keys, `},{`) + `}]}`
 }
 
-func TestKeySetTakesWhatItCanUse(t *testing.T) {
+func TestKeySet_UsableKeys(t *testing.T) {
 	tests := []struct {
 		name, jwks string
 		want       map[string]string // algorithm by key id
@@ -50,7 +50,7 @@ func TestKeySetTakesWhatItCanUse(t *testing.T) {
 	}
 }
 
-func TestKeySetRefusesWhatNobodyShouldTrust(t *testing.T) {
+func TestKeySet_RejectsWeakKeys(t *testing.T) {
 	tests := []struct {
 		name, jwks, reason string
 	}{
@@ -87,7 +87,7 @@ func TestKeySetRefusesWhatNobodyShouldTrust(t *testing.T) {
 	}
 }
 
-func TestKeySetIsLoadedFromAFile(t *testing.T) {
+func TestKeySet_File(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "jwks.json")
 	if _, err := LoadJWKS(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a missing file: %v", err)
@@ -106,7 +106,7 @@ func TestKeySetIsLoadedFromAFile(t *testing.T) {
 	}
 }
 
-func TestTokenMayLeaveOutTheNameOfTheOnlyKey(t *testing.T) {
+func TestVerify_TokenWithoutKid(t *testing.T) {
 	is := newIssuer(t)
 	is.config.Keys = KeySet{map[string]*publicKey{"ed": is.keys.keys["ed"]}}
 	v := is.verifier(t)

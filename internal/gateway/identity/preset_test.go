@@ -22,7 +22,7 @@ func access(changes map[string]any) map[string]any {
 	return merge(cognito(map[string]any{"token_use": "access", "client_id": testAudience, "scope": "openid"}), changes)
 }
 
-func TestPresetsReadWhatProvidersWrite(t *testing.T) {
+func TestPresets_TokensOfProviders(t *testing.T) {
 	is := newIssuer(t)
 	keycloak := map[string]any{"realm_access": map[string]any{"roles": []string{"offline_access", "writer"}}, "roles": "operator", "typ": "Bearer"}
 	for _, tt := range []struct {
@@ -74,7 +74,7 @@ func noAudience(claims map[string]any) map[string]any {
 	return merge(claims, map[string]any{"aud": nil})
 }
 
-func TestAClaimInsideOfAnotherIsFoundByItsPointer(t *testing.T) {
+func TestClaims_Pointer(t *testing.T) {
 	claims := jwt.MapClaims{
 		"a": map[string]any{"b": "nested", "": "empty", "x/y": "slash", "x~y": "tilde", "~1": "escaped"}, "a/b": "flat", "a.b": "dotted", "https://example.com/t": "URL",
 		"list": []any{"x"},
@@ -89,7 +89,7 @@ func TestAClaimInsideOfAnotherIsFoundByItsPointer(t *testing.T) {
 	}
 }
 
-func TestExamineSaysAllThatIsWrong(t *testing.T) {
+func TestExamine_ListsEveryProblem(t *testing.T) {
 	is, stranger := newIssuer(t), newIssuer(t)
 	v := is.verifier(t)
 	bad := stranger.ed.sign(t, nil, payload(t, map[string]any{"iss": "x", "aud": "y", "exp": 1, "sub": ""}))

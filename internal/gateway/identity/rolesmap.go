@@ -46,7 +46,7 @@ func (m RolesMap) String() string {
 
 // read reads a roles claim: a list of strings, or one string with spaces between names.
 // A string that is a name of the map as a whole is that name, with its spaces. Each role
-// comes out once; false means that the claim is neither.
+// is returned once; false means that the claim is neither.
 func (m RolesMap) read(claim any) ([]Role, bool) {
 	if whole, ok := claim.(string); ok && m[whole] != nil {
 		claim = []any{whole}

@@ -45,7 +45,7 @@ func mint(t *testing.T, s *Signer, c Claims) string {
 	return token
 }
 
-func TestMintedTokenIsVerifiedWithThePublishedKeys(t *testing.T) {
+func TestMint_TokenIsVerified(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "identity")
 	s := openSigner(t, dir)
 	published, err := LoadJWKS(filepath.Join(dir, "jwks.json"))
@@ -81,7 +81,7 @@ func TestMintedTokenIsVerifiedWithThePublishedKeys(t *testing.T) {
 	}
 }
 
-func TestMintRefusesWhatVerifyWould(t *testing.T) {
+func TestMint_RejectsWhatVerifyRejects(t *testing.T) {
 	s := openSigner(t, t.TempDir())
 	for name, c := range map[string]Claims{
 		"no subject":                {Tenant: "acme", TTL: time.Hour},
@@ -101,7 +101,7 @@ func TestMintRefusesWhatVerifyWould(t *testing.T) {
 	}
 }
 
-func TestSignerKeepsItsKey(t *testing.T) {
+func TestSigner_KeepsItsKey(t *testing.T) {
 	dir := t.TempDir()
 	token := mint(t, openSigner(t, dir), Claims{Subject: "alice", Tenant: "acme", TTL: time.Hour})
 	info, err := os.Stat(filepath.Join(dir, "key.pem"))
@@ -119,7 +119,7 @@ func TestSignerKeepsItsKey(t *testing.T) {
 		t.Errorf("a token from before the signer was opened again: %v", err)
 	}
 	if _, err := LoadJWKS(filepath.Join(dir, "jwks.json")); err != nil {
-		t.Errorf("jwks.json is not made anew: %v", err)
+		t.Errorf("jwks.json is not written again: %v", err)
 	}
 	other := openSigner(t, t.TempDir())
 	if _, err := localVerifier(t, other.Keys()).Verify(token); !errors.Is(err, ErrUnauthenticated) {
@@ -127,7 +127,7 @@ func TestSignerKeepsItsKey(t *testing.T) {
 	}
 }
 
-func TestSignersOpenedAtOnceShareTheKey(t *testing.T) {
+func TestSigner_OpenedAtOnceShareTheKey(t *testing.T) {
 	dir := t.TempDir()
 	signers := make([]*Signer, 8)
 	var opening sync.WaitGroup
@@ -155,7 +155,7 @@ func TestSignersOpenedAtOnceShareTheKey(t *testing.T) {
 	}
 }
 
-func TestSignerRefusesAKeyFileItCannotTrust(t *testing.T) {
+func TestSigner_RejectsUntrustedKeyFile(t *testing.T) {
 	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)

@@ -11,7 +11,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger"
 )
 
-func TestGoodTokensAreAccepted(t *testing.T) {
+func TestVerify_ValidTokens(t *testing.T) {
 	is := newIssuer(t)
 	exp := testNow.Add(time.Hour)
 	alice := Principal{Subject: "alice", Tenant: "acme", Roles: []Role{Reader, Writer}, Expires: exp}
@@ -46,7 +46,7 @@ func TestGoodTokensAreAccepted(t *testing.T) {
 		{"limited to everything", is.signed(t, good(map[string]any{"prefixes": []string{""}})),
 			with(func(p *Principal) { p.Prefixes = []ledger.Pattern{""} })},
 		{"valid from this very second", is.signed(t, good(map[string]any{"nbf": testNow.Unix()})), alice},
-		{"claims nobody asked for", is.signed(t, good(map[string]any{"Tenant": "globex", "email": "a@example.org"})), alice},
+		{"unknown claims", is.signed(t, good(map[string]any{"Tenant": "globex", "email": "a@example.org"})), alice},
 		{"headers that point to keys are not looked at",
 			is.ed.sign(t, map[string]any{"jku": "https://evil.example/jwks", "x5u": 7}, payload(t, good(nil))), alice},
 	}
@@ -66,7 +66,7 @@ func TestGoodTokensAreAccepted(t *testing.T) {
 	}
 }
 
-func TestClaimNamesAreConfigurable(t *testing.T) {
+func TestVerify_ClaimNames(t *testing.T) {
 	is := newIssuer(t)
 	is.config.TenantClaim, is.config.RolesClaim = "custom:tenantId", "cognito:groups"
 	v := is.verifier(t)
@@ -84,7 +84,7 @@ func TestClaimNamesAreConfigurable(t *testing.T) {
 	}
 }
 
-func TestVerifierNeedsKeysIssuerAndAudience(t *testing.T) {
+func TestNewVerifier_RequiresKeysIssuerAndAudience(t *testing.T) {
 	is := newIssuer(t)
 	for name, spoil := range map[string]func(*Config){
 		"keys":     func(c *Config) { c.Keys = nil },
@@ -99,7 +99,7 @@ func TestVerifierNeedsKeysIssuerAndAudience(t *testing.T) {
 	}
 }
 
-func TestRolesAreParsedByTheirExactNames(t *testing.T) {
+func TestParseRoles_ExactNames(t *testing.T) {
 	for _, r := range allRoles {
 		if got, err := ParseRole(string(r)); got != r || err != nil {
 			t.Errorf("ParseRole(%q) = %q, %v", r, got, err)

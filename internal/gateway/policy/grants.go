@@ -97,7 +97,7 @@ func parseGrant(text jsontext.Value) (g grant, err error) {
 		return g, err
 	}
 	if doc.Roles == nil && doc.Subjects == nil {
-		return g, errors.New(`it says to nobody: name "roles" or "subjects"`)
+		return g, errors.New(`it has no grantee: name "roles" or "subjects"`)
 	}
 	g = grant{subjects: subjects(doc.Subjects), prefixes: everywhere, text: string(text)}
 	for _, name := range doc.Roles {

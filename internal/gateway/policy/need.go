@@ -43,9 +43,9 @@ func (n Need) String() string {
 	case Audit:
 		return "audit"
 	case OperatorRead:
-		return "read; an operator, no tenant"
+		return "read; an operator needs no tenant"
 	case OperatorAdmin:
-		return "administer; an operator, no tenant"
+		return "administer; an operator needs no tenant"
 	case OperatorOnly:
 		return "the role operator"
 	case Replicate:

@@ -15,9 +15,9 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-// Redactor is what every value goes through on its way out of the gateway: it puts
-// secret.Mask in the place of a secret, or the secret itself if the caller asked for that
-// and is allowed to. A value is a secret when it is encrypted, or when its key is secret now.
+// Redactor redacts every value that leaves the gateway: it puts secret.Mask in the place of a
+// secret, or the secret itself if the caller asked for that and is allowed to. A value is a
+// secret when it is encrypted, or when its key is secret now.
 type Redactor struct {
 	Table  *routes.Table
 	Reveal func(ledger.Source, ledger.Key, ledger.Value) (ledger.Value, error) // nil hides
@@ -116,8 +116,8 @@ func (s Redactor) Commit(c *ledger.Commit) *ledger.Commit {
 }
 
 // Live is the redactor of what watches get. Without the routes, which a replica that is
-// being built does not have, it goes by what is encrypted: a commit that comes now is
-// no older than its key's being secret.
+// being built does not have, it hides what is encrypted: a commit that comes now is no
+// older than its key's being secret.
 func (r Source) Live() Redactor {
 	s := Redactor{Table: &routes.Table{}}
 	if table, _, err := r.Routes.Table(); err == nil {

@@ -182,7 +182,7 @@ func TestFollow_WithoutUpstream(t *testing.T) {
 		if r.Subject == "rita" && r.Keys[0] == "secret/a" {
 			found++
 		} else if r.Method != stelev1.Replication_Follow_FullMethodName || r.Subject != "edge" {
-			t.Errorf("a record that nobody made: %v", r)
+			t.Errorf("an unexpected record: %v", r)
 		}
 	}
 	if found != 1 {

@@ -116,7 +116,7 @@ func TestFollow_HostileEdge(t *testing.T) {
 	if err := refused(t.Context(), w.core, startRequest("acme")); status.Code(err) != codes.Unauthenticated {
 		t.Errorf("without a token: %v", err)
 	}
-	// A tenant that the edge has and does not ask for tells it nothing.
+	// A tenant that the edge has and does not request gets it no data.
 	s, err := stelev1.NewReplicationClient(w.core.conn).Follow(w.as(t, edge))
 	if err != nil {
 		t.Fatal(err)
@@ -239,7 +239,7 @@ func TestFollow_ManyPolls(t *testing.T) {
 }
 
 // An edge's token cannot read, write or act for a tenant.
-func TestReplicates_IsNoRole(t *testing.T) {
+func TestReplicates_IsNotARole(t *testing.T) {
 	w := startWorld(t)
 	w.fill(t, 4, "acme", "globex")
 	both := identity.Claims{Subject: "edge", Tenant: "globex", Roles: []identity.Role{identity.Reader, identity.Writer, identity.Admin, identity.Auditor}, Replicates: []string{"acme"}}

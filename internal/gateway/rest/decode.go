@@ -11,7 +11,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/stelehq/stele/internal/ledger"
-	"github.com/stelehq/stele/internal/ledger/moment"
+	"github.com/stelehq/stele/internal/ledger/asof"
 	"github.com/stelehq/stele/internal/text"
 	"github.com/stelehq/stele/schemas/openapi"
 	"google.golang.org/protobuf/proto"
@@ -178,14 +178,14 @@ func scalar(f protoreflect.FieldDescriptor, text, at string) (none protoreflect.
 		}
 		return protoreflect.ValueOfBytes(b), nil
 	case protoreflect.MessageKind:
-		return momentIn(f, text, at)
+		return asOfIn(f, text, at)
 	}
 	return none, wrong(at, "it cannot be set here")
 }
 
-// momentIn reads a moment: of the history, or a time.
-func momentIn(f protoreflect.FieldDescriptor, text, at string) (none protoreflect.Value, err error) {
-	m, err := moment.Parse(text, time.Now())
+// asOfIn parses a revision or time.
+func asOfIn(f protoreflect.FieldDescriptor, text, at string) (none protoreflect.Value, err error) {
+	m, err := asof.Parse(text, time.Now())
 	if err != nil {
 		return none, wrong(at, "%q is not a revision or time: write 42, 2h (ago) or 2025-03-04T08:00Z", shorten(text))
 	}

@@ -15,9 +15,9 @@ import (
 	"github.com/stelehq/stele/schemas/openapi"
 )
 
-// TestAnswersAreAsTheDocumentSays requests everything in the document and checks each
+// TestDocument_Answers requests everything in the document and checks each
 // answer against its schema, and for unknown members.
-func TestAnswersAreAsTheDocumentSays(t *testing.T) {
+func TestDocument_Answers(t *testing.T) {
 	w := start(t)
 	d := readDocument(t)
 	root := w.token(identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Operator, identity.Admin}})
@@ -112,7 +112,7 @@ func TestAnswersAreAsTheDocumentSays(t *testing.T) {
 	}
 }
 
-func TestEventsAreAsTheDocumentSays(t *testing.T) {
+func TestDocument_Events(t *testing.T) {
 	w := start(t)
 	d := readDocument(t)
 	ann := w.as("acme", identity.Writer)
@@ -129,7 +129,7 @@ func TestEventsAreAsTheDocumentSays(t *testing.T) {
 	}
 }
 
-func TestEventsOfAllTenantsAreAsTheDocumentSays(t *testing.T) {
+func TestDocument_EventsOfAllTenants(t *testing.T) {
 	w := start(t)
 	d := readDocument(t)
 	olga := w.token(identity.Claims{Roles: []identity.Role{identity.Operator}})

@@ -21,7 +21,7 @@ var hostilePaths = []string{
 	"/v1/sinks/../status", "/v1/sinks/%2e%2e/parked", "/v1/sinks//parked", "/v1/watch/", "/v1/watch?prefix=../", "/v1/openapi.json/", "/v1", "/v1/", "/v1/.", "//v1/config/a", "/V1/config/a", "/v1/CONFIG/a",
 }
 
-func TestHostilePathsReachNothing(t *testing.T) {
+func TestPaths_HostileReachNothing(t *testing.T) {
 	w := start(t)
 	ann, bob := w.as("acme", identity.Writer), w.as("rival", identity.Writer)
 	for _, key := range []string{"a", "a/b", "rival/a", "key"} {
@@ -60,7 +60,8 @@ func (w *world) raw(method, path, token string) answer {
 	return answer{rec.Code, rec.Header(), rec.Body.String()}
 }
 
-// FuzzHandler holds that no request panics, and that none tells a tenant of another.
+// FuzzHandler checks that no request panics, and that no answer contains data of
+// another tenant.
 func FuzzHandler(f *testing.F) {
 	w := start(f)
 	ann, bob := w.as("acme", identity.Writer), w.as("rival", identity.Writer)

@@ -53,7 +53,7 @@ type api struct {
 	ledger  stelev1.LedgerClient
 	config  stelev1.ConfigClient
 	all     stelev1.LedgerClient // for watches of all tenants
-	watches *share.Places        // for those that may be open
+	watches *share.Slots         // for those that may be open
 	memory  *budget.Share
 	verify  func(token string) error
 }
@@ -105,8 +105,8 @@ func New(cfg Config) (http.Handler, error) {
 	return a, nil
 }
 
-// tag gives the answer about one key an entity tag, and has it left out
-// where the caller has it already.
+// tag sets the entity tag of an answer about one key, and answers 304 if the caller has
+// the answer already.
 func tag(ctx context.Context, w http.ResponseWriter, m proto.Message) error {
 	switch m := m.(type) {
 	case *stelev1.GetResponse:

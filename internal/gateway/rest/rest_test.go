@@ -9,7 +9,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/identity"
 )
 
-func TestSettingsAreTheJSONThatTheyAre(t *testing.T) {
+func TestConfig_ValuesAreJSON(t *testing.T) {
 	w := start(t)
 	ann := w.as("acme", identity.Writer)
 	w.must("POST", "/v1/commits", ann, `{"message": "first", "changes": [{"key": "n", "value": 9007199254740993}, {"key": "o", "value": {"a": 1.0, "b": [null]}}, {"key": "z", "value": null}]}`)
@@ -28,7 +28,7 @@ func TestSettingsAreTheJSONThatTheyAre(t *testing.T) {
 	}
 }
 
-func TestTheTimeOfARead(t *testing.T) {
+func TestConfig_At(t *testing.T) {
 	w := start(t)
 	ann := w.as("acme", identity.Writer)
 	w.must("PUT", "/v1/config/a", ann, "1")
@@ -60,7 +60,7 @@ func TestTheTimeOfARead(t *testing.T) {
 	}
 }
 
-func TestAKeyIsChangedOnlyAsItWasSeen(t *testing.T) {
+func TestConfig_ConditionalHeaders(t *testing.T) {
 	w := start(t)
 	ann := w.as("acme", identity.Writer)
 	steps := []struct {
@@ -123,7 +123,7 @@ func TestAKeyIsChangedOnlyAsItWasSeen(t *testing.T) {
 	}
 }
 
-func TestErrorsSayWhatAndWhy(t *testing.T) {
+func TestErrors_Status(t *testing.T) {
 	w := start(t)
 	ann, bob := w.as("acme", identity.Writer), w.as("acme", identity.Reader)
 	w.must("PUT", "/v1/config/a", ann, "1")
@@ -175,7 +175,7 @@ func TestErrorsSayWhatAndWhy(t *testing.T) {
 	}
 }
 
-func TestALimitSaysWhenToComeBack(t *testing.T) {
+func TestErrors_RetryAfter(t *testing.T) {
 	w := start(t)
 	root, ann := w.token(identity.Claims{Roles: []identity.Role{identity.Operator}}), w.as("acme", identity.Writer)
 	w.must("PUT", "/v1/config/policy/acme/limits", root, `{"requests_per_second":0.01,"burst":1}`, "As-Tenant: _system")
@@ -186,7 +186,7 @@ func TestALimitSaysWhenToComeBack(t *testing.T) {
 	}
 }
 
-func TestMethodsAndHeaders(t *testing.T) {
+func TestRequests_MethodsAndHeaders(t *testing.T) {
 	w := start(t)
 	ann := w.as("acme", identity.Writer)
 	w.must("PUT", "/v1/config/a", ann, "1")
@@ -208,7 +208,7 @@ func TestMethodsAndHeaders(t *testing.T) {
 	}
 }
 
-func TestOnlyTokenAndTenantReachTheGateway(t *testing.T) {
+func TestRequests_OnlyTwoHeadersReachTheGateway(t *testing.T) {
 	w := start(t)
 	ann, root := w.as("acme", identity.Writer), w.token(identity.Claims{Roles: []identity.Role{identity.Operator, identity.Admin}})
 	bob := w.as("rival", identity.Writer)
@@ -237,7 +237,7 @@ func TestOnlyTokenAndTenantReachTheGateway(t *testing.T) {
 	}
 }
 
-func TestCommitsAreFoundByTheirIds(t *testing.T) {
+func TestCommits_ById(t *testing.T) {
 	w := start(t)
 	ann := w.as("acme", identity.Writer)
 	_, rest, _ := strings.Cut(w.must("PUT", "/v1/config/a", ann, "1").body, `"id":"`)

@@ -9,9 +9,9 @@ import (
 	"github.com/stelehq/stele/internal/gateway/identity"
 )
 
-// A caller that opens as many watches as it can leaves places to its tenant, and its
+// A caller that opens as many watches as it can leaves slots to its tenant, and its
 // tenant to the others.
-func TestWatch_SharesOfPlaces(t *testing.T) {
+func TestWatch_SharesOfSlots(t *testing.T) {
 	w := start(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

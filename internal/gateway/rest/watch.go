@@ -67,7 +67,7 @@ func (a *api) watch(w http.ResponseWriter, r *http.Request, values url.Values) {
 	})
 }
 
-// enter takes one of the places for watches, for the caller whom the gateway has verified.
+// enter takes one of the slots for watches, for the verified caller.
 func (a *api) enter(ctx context.Context) (leave func(), err error) {
 	status, err := a.ledger.GetStatus(ctx, &stelev1.GetStatusRequest{})
 	if err != nil {

@@ -135,7 +135,7 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-func TestWatchesThatCannotBe(t *testing.T) {
+func TestWatch_InvalidRequests(t *testing.T) {
 	w := start(t)
 	bob := w.token(identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Reader}, Prefixes: []ledger.Pattern{"a/"}})
 	for query, want := range map[string]int{
@@ -167,7 +167,7 @@ func TestWatchesThatCannotBe(t *testing.T) {
 	}
 }
 
-func TestAWatchEndsWithItsTokenAndItsServer(t *testing.T) {
+func TestWatch_EndsWithTokenAndServer(t *testing.T) {
 	w := start(t)
 	short := w.watch("", w.token(identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Reader}, TTL: 3 * time.Second}))
 	long := w.watch("", w.as("acme", identity.Reader))

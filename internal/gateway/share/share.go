@@ -1,14 +1,13 @@
-// Package share divides a number of places among tenants and their subjects, so that none
-// of them keeps the others out.
+// Package share divides a fixed number of slots fairly among tenants and their subjects.
 package share
 
 import "sync"
 
-// Places are a number of places. A tenant gets another one while it holds fewer than are
-// free, and a subject while it holds fewer than half of those: alone, a tenant gets a half
-// of all and a subject a third, and there is always a place for a caller that holds none
-// yet. It is safe for use by many goroutines.
-type Places struct {
+// Slots are a fixed number of slots. A tenant gets another slot only if it holds fewer than
+// are free, and a subject only if it holds fewer than half of the free ones: alone, a tenant
+// gets half of all slots and a subject a third, and there is always a slot for a caller that
+// holds none yet. It is safe for use by many goroutines.
+type Slots struct {
 	mu       sync.Mutex // guards the fields below
 	free     int
 	tenants  map[string]int
@@ -17,34 +16,34 @@ type Places struct {
 
 type subject struct{ tenant, name string }
 
-// New makes n places.
-func New(n int) *Places {
-	return &Places{free: n, tenants: make(map[string]int), subjects: make(map[subject]int)}
+// New makes n slots.
+func New(n int) *Slots {
+	return &Slots{free: n, tenants: make(map[string]int), subjects: make(map[subject]int)}
 }
 
-// Take takes a place for a subject of a tenant, and reports whether there was one. If so,
-// release gives it back.
-func (p *Places) Take(tenant, name string) (release func(), ok bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s := subject{tenant, name}
-	if p.free == 0 || p.tenants[tenant] >= p.free || p.subjects[s] > 0 && 2*p.subjects[s] >= p.free {
+// Take takes a slot for a subject of a tenant, and reports whether it got one. If so,
+// release returns the slot.
+func (s *Slots) Take(tenant, name string) (release func(), ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	of := subject{tenant, name}
+	if s.free == 0 || s.tenants[tenant] >= s.free || s.subjects[of] > 0 && 2*s.subjects[of] >= s.free {
 		return nil, false
 	}
-	p.free--
-	p.tenants[tenant]++
-	p.subjects[s]++
-	return sync.OnceFunc(func() { p.release(s) }), true
+	s.free--
+	s.tenants[tenant]++
+	s.subjects[of]++
+	return sync.OnceFunc(func() { s.release(of) }), true
 }
 
-func (p *Places) release(s subject) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.free++
-	if p.tenants[s.tenant]--; p.tenants[s.tenant] == 0 {
-		delete(p.tenants, s.tenant)
+func (s *Slots) release(of subject) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.free++
+	if s.tenants[of.tenant]--; s.tenants[of.tenant] == 0 {
+		delete(s.tenants, of.tenant)
 	}
-	if p.subjects[s]--; p.subjects[s] == 0 {
-		delete(p.subjects, s)
+	if s.subjects[of]--; s.subjects[of] == 0 {
+		delete(s.subjects, of)
 	}
 }

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// fill takes places until there are none, and returns how many it got.
-func fill(p *Places, tenant, subject string) (n int) {
+// fill takes slots until there are none, and returns how many it got.
+func fill(p *Slots, tenant, subject string) (n int) {
 	for {
 		if _, ok := p.Take(tenant, subject); !ok {
 			return n
@@ -15,7 +15,7 @@ func fill(p *Places, tenant, subject string) (n int) {
 	}
 }
 
-func TestPlaces_NoneKeepsOthersOut(t *testing.T) {
+func TestSlots_NoneKeepsOthersOut(t *testing.T) {
 	p := New(900)
 	if n := fill(p, "acme", "mallory"); n != 300 {
 		t.Errorf("a subject alone gets %d of 900, want 300", n)
@@ -35,11 +35,11 @@ func TestPlaces_NoneKeepsOthersOut(t *testing.T) {
 	}
 }
 
-func TestPlaces_Release(t *testing.T) {
+func TestSlots_Release(t *testing.T) {
 	p := New(3)
 	first, ok := p.Take("acme", "ann")
 	if !ok {
-		t.Fatal("no place")
+		t.Fatal("no slot")
 	}
 	if n := fill(p, "acme", "ann"); n != 0 {
 		t.Errorf("a subject gets %d more than a third of all", n)
@@ -47,7 +47,7 @@ func TestPlaces_Release(t *testing.T) {
 	first()
 	first()
 	if _, ok := p.Take("acme", "ann"); !ok || p.free != 2 {
-		t.Errorf("a place that was given back twice: %v, %d are free", ok, p.free)
+		t.Errorf("a slot that was returned twice: %v, %d are free", ok, p.free)
 	}
 	p = New(8)
 	var all []func()
@@ -57,12 +57,12 @@ func TestPlaces_Release(t *testing.T) {
 		}
 	}
 	if len(all) != 8 {
-		t.Errorf("8 tenants get %d of 8 places", len(all))
+		t.Errorf("8 tenants get %d of 8 slots", len(all))
 	}
 	for _, release := range all {
 		release()
 	}
 	if p.free != 8 || len(p.tenants)+len(p.subjects) != 0 {
-		t.Errorf("after all were given back: %+v", p)
+		t.Errorf("after all were returned: %+v", p)
 	}
 }

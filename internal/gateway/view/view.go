@@ -73,7 +73,7 @@ func (vs Opener) OpenAt(ctx context.Context, req Request) (*replica.View, error)
 	return vs.Open(ctx, at, SeenBy(req))
 }
 
-// Open opens the caller's tenant at a moment, once the replica holds what the caller has
+// Open opens a state of the caller's tenant, once the replica holds what the caller has
 // seen.
 func (vs Opener) Open(ctx context.Context, at replica.At, s Seen) (*replica.View, error) {
 	t := policy.CallerOf(ctx).Tenant

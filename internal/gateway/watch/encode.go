@@ -8,9 +8,9 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// Frame is an encoded message in two parts, so that streams can share one body
-// under heads of their own. Fields of a protobuf message may stand in any order
-// and place: the two parts in a row are the message.
+// Frame is an encoded message in two parts, so that streams can share one body under
+// heads of their own. Fields of a protobuf message can be in any order: the two parts
+// in a row are the message.
 type Frame struct {
 	Head []byte
 	Body *Body

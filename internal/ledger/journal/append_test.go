@@ -42,7 +42,7 @@ func TestAppend_RequiresTheExpectedSequence(t *testing.T) {
 	}
 }
 
-func TestAppendRefusesWhatItCannotWrite(t *testing.T) {
+func TestAppend_Rejects(t *testing.T) {
 	s := startTest(t, t.TempDir())
 	j := openTest(t, s, Config{})
 	largest := bytes.Repeat([]byte("x"), j.MaxRecord())
@@ -67,7 +67,7 @@ func TestAppendRefusesWhatItCannotWrite(t *testing.T) {
 	}
 }
 
-func TestOneOfConcurrentAppendersWinsEachSequence(t *testing.T) {
+func TestAppend_ConcurrentOneWins(t *testing.T) {
 	s := startTest(t, t.TempDir())
 	// Two processes, each with writers that all build on the same message.
 	journals := []*Journal{openTest(t, s, Config{}), openTest(t, s, Config{})}
@@ -96,7 +96,7 @@ func TestOneOfConcurrentAppendersWinsEachSequence(t *testing.T) {
 	}
 }
 
-func TestNobodyDeletes(t *testing.T) {
+func TestStream_DeniesDeletion(t *testing.T) {
 	j := openTest(t, startTest(t, t.TempDir()), Config{})
 	mustAppend(t, j, 0, "one")
 	stream := j.stream.Stream
@@ -109,7 +109,7 @@ func TestNobodyDeletes(t *testing.T) {
 	open := stream.CachedInfo().Config
 	open.DenyDelete = false
 	if _, err := j.js.UpdateStream(t.Context(), open); err == nil {
-		t.Error("DenyDelete was taken back")
+		t.Error("DenyDelete was turned off")
 	}
 	if _, err := j.Read(t.Context(), 1); err != nil {
 		t.Error(err)

@@ -23,7 +23,7 @@ var (
 	// Reads holds the records of reads, named by their tenant.
 	Reads = AuxKind{"STELE-READS", "stele.reads.v1.", "Recorded reads"}
 
-	// auxStreams are the kinds of which every message is kept.
+	// auxStreams are the kinds that keep every message.
 	auxStreams = []AuxKind{Checkpoints, Reads}
 )
 

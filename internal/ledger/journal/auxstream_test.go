@@ -10,25 +10,25 @@ import (
 	"github.com/stelehq/stele/internal/ledger"
 )
 
-func TestSide(t *testing.T) {
+func TestAuxStream(t *testing.T) {
 	j := openTest(t, startTest(t, t.TempDir()), Config{})
 	mustAppend(t, j, 0, "x") // the ledger is used before the stream is there
-	side, err := j.OpenAuxStream(t.Context(), Checkpoints)
+	aux, err := j.OpenAuxStream(t.Context(), Checkpoints)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if seq, _, err := side.Last(t.Context(), "0"); seq != 0 || err != nil {
+	if seq, _, err := aux.Last(t.Context(), "0"); seq != 0 || err != nil {
 		t.Fatalf("an empty stream has message %d, %v", seq, err)
 	}
-	first, err := side.AppendAfter(t.Context(), "0", 0, []byte("one"))
+	first, err := aux.AppendAfter(t.Context(), "0", 0, []byte("one"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := side.Append(t.Context(), "1", []byte("of another name")); err != nil {
+	if _, err := aux.Append(t.Context(), "1", []byte("of another name")); err != nil {
 		t.Fatal(err)
 	}
 	for name, expected := range map[string]ledger.Sequence{"none": 0, "a later one": first + 1} {
-		if _, err := side.AppendAfter(t.Context(), "0", expected, []byte("fork")); !errors.Is(err, ErrConflict) {
+		if _, err := aux.AppendAfter(t.Context(), "0", expected, []byte("fork")); !errors.Is(err, ErrConflict) {
 			t.Errorf("append after %s: %v", name, err)
 		}
 	}
@@ -40,15 +40,15 @@ func TestSide(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if seq, body, err := side.Last(t.Context(), "0"); seq != second || string(body) != "two" || err != nil {
+	if seq, body, err := aux.Last(t.Context(), "0"); seq != second || string(body) != "two" || err != nil {
 		t.Errorf("the newest is %d %q, %v; want %d", seq, body, err, second)
 	}
-	if err := side.stream.DeleteMsg(t.Context(), uint64(first)); err == nil {
+	if err := aux.stream.DeleteMsg(t.Context(), uint64(first)); err == nil {
 		t.Error("a message was deleted")
 	}
 }
 
-func TestProcessesThatOpenASideTogetherShareIt(t *testing.T) {
+func TestAuxStream_OpenedTogetherIsShared(t *testing.T) {
 	s := startTest(t, t.TempDir())
 	const processes = 6
 	var errs [processes]error
@@ -74,21 +74,21 @@ func TestOpenAuxStream_RefusesAnotherLedgersStream(t *testing.T) {
 }
 
 // Tampering with an auxiliary stream stops writes to it, but not commits.
-func TestGuardOfASide(t *testing.T) {
+func TestAuxStream_Guard(t *testing.T) {
 	j := openTest(t, startTest(t, t.TempDir()), Config{guardInterval: time.Millisecond})
-	side, err := j.OpenAuxStream(t.Context(), Checkpoints)
+	aux, err := j.OpenAuxStream(t.Context(), Checkpoints)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := side.stream.CachedInfo().Config
+	cfg := aux.stream.CachedInfo().Config
 	cfg.MaxAge = time.Hour
 	if _, err := j.js.UpdateStream(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
-	for side.stopped.Load() == nil {
+	for aux.stopped.Load() == nil {
 		time.Sleep(time.Millisecond)
 	}
-	_, err = side.Append(t.Context(), "0", []byte("x"))
+	_, err = aux.Append(t.Context(), "0", []byte("x"))
 	if !errors.Is(err, ledger.ErrReadOnly) || !strings.Contains(err.Error(), "STELE-CHECKPOINTS is not as it must be: MaxAge") {
 		t.Errorf("append: %v", err)
 	}

@@ -20,14 +20,14 @@ func noCheck(context.Context, *BackupReader) error { return nil }
 
 // A backup that is taken while commits are written holds every one that was
 // acknowledged before it began, and restores to a journal that takes more.
-func TestABackupOfALedgerInUseIsRestored(t *testing.T) {
+func TestBackup_OfARunningLedgerIsRestored(t *testing.T) {
 	s := startTest(t, t.TempDir())
 	j := openTest(t, s, Config{})
-	side, err := j.OpenAuxStream(t.Context(), Checkpoints)
+	aux, err := j.OpenAuxStream(t.Context(), Checkpoints)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := side.Append(t.Context(), "tree", []byte("checkpoint")); err != nil {
+	if _, err := aux.Append(t.Context(), "tree", []byte("checkpoint")); err != nil {
 		t.Fatal(err)
 	}
 	large := strings.Repeat("x", 300<<10) // more than a chunk
@@ -95,16 +95,16 @@ func TestABackupOfALedgerInUseIsRestored(t *testing.T) {
 		}
 	}
 	mustAppend(t, restored, ledger.Sequence(info.State.LastSeq), "after it")
-	side, err = restored.OpenAuxStream(t.Context(), Checkpoints)
+	aux, err = restored.OpenAuxStream(t.Context(), Checkpoints)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, body, err := side.Last(t.Context(), "tree"); string(body) != "checkpoint" || err != nil {
+	if _, body, err := aux.Last(t.Context(), "tree"); string(body) != "checkpoint" || err != nil {
 		t.Errorf("the checkpoint is %q, %v", body, err)
 	}
 }
 
-func TestABackupThatWasChangedIsNotRestored(t *testing.T) {
+func TestRestore_ChangedBackup(t *testing.T) {
 	s := startTest(t, t.TempDir())
 	j := openTest(t, s, Config{})
 	mustAppend(t, j, 0, "x")
@@ -154,7 +154,7 @@ func TestABackupThatWasChangedIsNotRestored(t *testing.T) {
 	}
 }
 
-func TestThereIsNoBackupWithoutALedger(t *testing.T) {
+func TestBackup_WithoutALedger(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "backup")
 	if _, err := TakeBackup(t.Context(), connect(t, startTest(t, t.TempDir())), dir, noCheck); !errors.Is(err, ledger.ErrNotFound) {
 		t.Errorf("it says %v", err)
@@ -164,7 +164,7 @@ func TestThereIsNoBackupWithoutALedger(t *testing.T) {
 	}
 }
 
-func TestAnotherProcessReachesTheServerByItsSocket(t *testing.T) {
+func TestBackup_ThroughTheSocket(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	dir := t.TempDir()
 	for range 2 { // the second finds the first one's socket

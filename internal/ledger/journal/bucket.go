@@ -15,11 +15,11 @@ var (
 	// Sinks holds the lease and the positions of each sink.
 	Sinks = AuxKind{"STELE-SINKS", "stele.sinks.v1.", "Claims and positions of the sinks"}
 	// Parked holds the dead letters: keys that a sink does not accept.
-	Parked = AuxKind{"STELE-PARKED", "stele.parked.v1.", "What sinks would not take"}
+	Parked = AuxKind{"STELE-PARKED", "stele.parked.v1.", "Keys that sinks have rejected"}
 	// Keys holds the encrypted keys of secrets, named by their tenant.
 	Keys = AuxKind{"STELE-KEYS", "stele.keys.v1.", "Encrypted keys of tenants' secrets"}
 
-	// buckets are the kinds of which the newest message of each name is kept.
+	// buckets are the kinds that keep the newest message of each name.
 	buckets = []AuxKind{Sinks, Parked, Keys}
 )
 

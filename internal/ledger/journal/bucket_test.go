@@ -13,16 +13,16 @@ import (
 )
 
 // A bucket keeps the newest message of a name, and lets one writer of two win.
-func TestNotes(t *testing.T) {
+func TestBucket(t *testing.T) {
 	node := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
 	ctx := t.Context()
-	notes, err := node.Journal.OpenBucket(ctx, journal.Parked)
+	bucket, err := node.Journal.OpenBucket(ctx, journal.Parked)
 	if err != nil {
 		t.Fatal(err)
 	}
 	put := func(name, body string, expected journal.Entry) journal.Entry {
 		t.Helper()
-		seq, err := notes.Put(ctx, name, expected.Sequence, []byte(body))
+		seq, err := bucket.Put(ctx, name, expected.Sequence, []byte(body))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -30,7 +30,7 @@ func TestNotes(t *testing.T) {
 	}
 	all := func(prefix string) (found []string) {
 		t.Helper()
-		for n, err := range notes.All(ctx, prefix) {
+		for n, err := range bucket.All(ctx, prefix) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -38,8 +38,8 @@ func TestNotes(t *testing.T) {
 		}
 		return found
 	}
-	if n, err := notes.Get(ctx, "bus.acme"); err != nil || n.Sequence != 0 {
-		t.Fatalf("a note that nobody has put is %v, %v", n, err)
+	if n, err := bucket.Get(ctx, "bus.acme"); err != nil || n.Sequence != 0 {
+		t.Fatalf("an entry that was never put is %v, %v", n, err)
 	}
 	if got := all(""); len(got) != 0 {
 		t.Fatalf("a new stream holds %v", got)
@@ -48,11 +48,11 @@ func TestNotes(t *testing.T) {
 	put("files.acme", "1", journal.Entry{})
 	put("bus.globex", "1", journal.Entry{})
 	second := put("bus.acme", "2", first)
-	if _, err := notes.Put(ctx, "bus.acme", first.Sequence, []byte("3")); !errors.Is(err, journal.ErrConflict) {
-		t.Errorf("a writer who has not seen the newest note gets %v, not a conflict", err)
+	if _, err := bucket.Put(ctx, "bus.acme", first.Sequence, []byte("3")); !errors.Is(err, journal.ErrConflict) {
+		t.Errorf("a writer who has not seen the newest entry gets %v, not a conflict", err)
 	}
-	if n, err := notes.Get(ctx, "bus.acme"); err != nil || string(n.Body) != "2" || n.Sequence != second.Sequence {
-		t.Errorf("the newest note is %v, %v", n, err)
+	if n, err := bucket.Get(ctx, "bus.acme"); err != nil || string(n.Body) != "2" || n.Sequence != second.Sequence {
+		t.Errorf("the newest entry is %v, %v", n, err)
 	}
 	if got, want := all(""), []string{"files.acme=1", "bus.globex=1", "bus.acme=2"}; !slices.Equal(got, want) {
 		t.Errorf("all are %v, want %v", got, want)
@@ -61,7 +61,7 @@ func TestNotes(t *testing.T) {
 		t.Errorf("those of bus are %v, want %v", got, want)
 	}
 	for range 2 { // it may be gone already
-		if err := notes.Remove(ctx, second.Sequence); err != nil {
+		if err := bucket.Remove(ctx, second.Sequence); err != nil {
 			t.Error(err)
 		}
 	}
@@ -73,21 +73,21 @@ func TestNotes(t *testing.T) {
 
 // Bucket that are removed while they are read are missing, and nothing waits for
 // them.
-func TestNotesThatAreRemovedMeanwhile(t *testing.T) {
+func TestBucket_ConcurrentRemoval(t *testing.T) {
 	node := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
-	notes, err := node.Journal.OpenBucket(t.Context(), journal.Parked)
+	bucket, err := node.Journal.OpenBucket(t.Context(), journal.Parked)
 	if err != nil {
 		t.Fatal(err)
 	}
 	const total, kept = 1500, 1200 // more than are sent ahead
 	seqs := make([]ledger.Sequence, total)
 	for i := range seqs {
-		if seqs[i], err = notes.Put(t.Context(), fmt.Sprint("files.", i), 0, []byte("1")); err != nil {
+		if seqs[i], err = bucket.Put(t.Context(), fmt.Sprint("files.", i), 0, []byte("1")); err != nil {
 			t.Fatal(err)
 		}
 	}
 	found := 0
-	for _, err := range notes.All(t.Context(), "files") {
+	for _, err := range bucket.All(t.Context(), "files") {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,13 +95,13 @@ func TestNotesThatAreRemovedMeanwhile(t *testing.T) {
 			continue
 		}
 		for _, seq := range seqs[kept:] {
-			if err := notes.Remove(t.Context(), seq); err != nil {
+			if err := bucket.Remove(t.Context(), seq); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	if found != kept {
-		t.Errorf("%d notes are found; want %d", found, kept)
+		t.Errorf("%d entries are found; want %d", found, kept)
 	}
 }
 

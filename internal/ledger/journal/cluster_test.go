@@ -113,7 +113,7 @@ func waitForMetaLeader(t *testing.T, nc *nats.Conn) {
 	}
 }
 
-func TestClusterGoesOnWithoutItsLeader(t *testing.T) {
+func TestCluster_LeaderIsKilled(t *testing.T) {
 	t.Parallel()
 	servers := startCluster(t)
 	urls := ""

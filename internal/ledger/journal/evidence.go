@@ -132,11 +132,11 @@ func (e *Evidence) AuxStream(ctx context.Context, kind AuxKind, handle func(name
 	})
 }
 
-// silence is how long a message may not come before it is asked for by itself.
+// silence is how long to wait for a message before it is requested by itself.
 const silence = 250 * time.Millisecond
 
-// evidenceTries is how often in a row a message that does not come is asked for, while the
-// server does not say whether it has it.
+// evidenceTries is how often in a row a message that does not arrive is requested, while
+// the server does not say whether it has it.
 const evidenceTries = 10
 
 // read hands over every message of a stream, from the first to the last.

@@ -8,9 +8,9 @@ import (
 	"github.com/stelehq/stele/internal/ledger/journal"
 )
 
-// TestCopyStoppedLeavesOutWhatIsBeingDeleted: a server that was stopped may still be
+// TestCopyStopped_OmitsDeletedFiles: a server that was stopped may still be
 // removing a stream that was deleted, from under the copy.
-func TestCopyStoppedLeavesOutWhatIsBeingDeleted(t *testing.T) {
+func TestCopyStopped_OmitsDeletedFiles(t *testing.T) {
 	from, to := t.TempDir(), filepath.Join(t.TempDir(), "copy")
 	streams := filepath.Join("jetstream", "$G", "streams")
 	for _, name := range []string{"stele.lock", filepath.Join(streams, "STELE", "meta.inf"), filepath.Join(streams, ".STELE-READS", "1.blk")} {

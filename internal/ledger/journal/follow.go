@@ -27,8 +27,8 @@ const (
 	retryMost  = time.Second
 )
 
-// quiet is how long nothing may come before the server is asked whether it has
-// sent something that got lost.
+// quiet is how long to wait for messages before the server is asked whether it has sent
+// something that got lost.
 var quiet = 5 * time.Second
 
 // GapError is a journal that does not hold the messages that it must: the one that

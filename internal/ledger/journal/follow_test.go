@@ -16,7 +16,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger"
 )
 
-func TestFollowFromAnyPosition(t *testing.T) {
+func TestFollow_FromAnyPosition(t *testing.T) {
 	j := openTest(t, startTest(t, t.TempDir()), Config{})
 	const total = 12
 	for i := range ledger.Sequence(total) {
@@ -34,7 +34,7 @@ func TestFollowFromAnyPosition(t *testing.T) {
 	}
 }
 
-func TestFollowEndsWithWhatHandleSays(t *testing.T) {
+func TestFollow_EndsWithTheHandlersError(t *testing.T) {
 	j := openTest(t, startTest(t, t.TempDir()), Config{})
 	mustAppend(t, j, 0, "one")
 	enough := errors.New("enough")
@@ -45,7 +45,7 @@ func TestFollowEndsWithWhatHandleSays(t *testing.T) {
 
 // A newly elected leader may report that the stream ends before the last delivered
 // message. That alone is not a gap, and nothing may be delivered a second time.
-func TestFollowWaitsWhileTheStreamEndsTooEarly(t *testing.T) {
+func TestFollow_WaitsForAShortStream(t *testing.T) {
 	j := openTest(t, startTest(t, t.TempDir()), Config{})
 	last := mustAppend(t, j, 0, "one")
 	got := make(chan ledger.Sequence, 1)
@@ -66,7 +66,7 @@ func TestFollowWaitsWhileTheStreamEndsTooEarly(t *testing.T) {
 	}
 }
 
-func TestFollowSeesLostMessages(t *testing.T) {
+func TestFollow_LostMessages(t *testing.T) {
 	j := openTest(t, startTest(t, t.TempDir()), Config{})
 	var last ledger.Sequence
 	for range 5 {
@@ -85,7 +85,7 @@ func TestFollowSeesLostMessages(t *testing.T) {
 }
 
 // More bytes than a follower lets the server send ahead, in the largest messages.
-func TestFollowLargeRecords(t *testing.T) {
+func TestFollow_LargeRecords(t *testing.T) {
 	j := openTest(t, startTest(t, t.TempDir()), Config{})
 	record := strings.Repeat("x", j.MaxRecord())
 	var last ledger.Sequence
@@ -99,7 +99,7 @@ func TestFollowLargeRecords(t *testing.T) {
 	}
 }
 
-func TestFollowSurvivesARestartOfTheServer(t *testing.T) {
+func TestFollow_ServerRestarts(t *testing.T) {
 	dir := t.TempDir()
 	port := -1
 	start := func() *Server {
@@ -160,7 +160,7 @@ func TestFollowSurvivesARestartOfTheServer(t *testing.T) {
 // Messages on their way when a connection breaks count as delivered at the server. If
 // they include the stream's last messages, no later message reveals the loss: followers
 // used to wait without end.
-func TestFollowMissesNothingThatABrokenConnectionHasSwallowed(t *testing.T) {
+func TestFollow_BrokenConnectionLosesNothing(t *testing.T) {
 	const messages, size = 5, 1 << 20
 	defer func(d time.Duration) { quiet = d }(quiet)
 	quiet = time.Second // longer than the connection takes to break

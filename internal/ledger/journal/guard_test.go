@@ -10,7 +10,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger"
 )
 
-func TestGuardStopsWritesAndSaysWhy(t *testing.T) {
+func TestGuard_StopsWritesWithAReason(t *testing.T) {
 	update := func(change func(*jetstream.StreamConfig)) func(*testing.T, *Journal) {
 		return func(t *testing.T, j *Journal) {
 			cfg := j.stream.CachedInfo().Config
@@ -71,7 +71,7 @@ func TestGuardStopsWritesAndSaysWhy(t *testing.T) {
 	}
 }
 
-func TestGuardChecksWhileTheJournalIsOpen(t *testing.T) {
+func TestGuard_ChecksPeriodically(t *testing.T) {
 	j := openTest(t, startTest(t, t.TempDir()), Config{guardInterval: time.Millisecond})
 	cfg := j.stream.CachedInfo().Config
 	cfg.MaxAge = time.Hour
@@ -88,7 +88,7 @@ func TestGuardChecksWhileTheJournalIsOpen(t *testing.T) {
 }
 
 // An unreachable stream does not stop writes permanently.
-func TestGuardForgivesSilence(t *testing.T) {
+func TestGuard_IgnoresSilence(t *testing.T) {
 	s := startTest(t, t.TempDir())
 	j := openTest(t, s, Config{})
 	j.nc.Close()

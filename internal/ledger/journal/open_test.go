@@ -16,7 +16,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger"
 )
 
-func TestReopenKeepsIdentityAndMessages(t *testing.T) {
+func TestOpen_AgainKeepsIdentityAndMessages(t *testing.T) {
 	dir := t.TempDir()
 	s, err := StartServer(ServerConfig{Dir: dir})
 	if err != nil {
@@ -192,7 +192,7 @@ func useAtOnce(t *testing.T, j *Journal) error {
 	}
 }
 
-func TestOpenDemandsSyncAlways(t *testing.T) {
+func TestOpen_RequiresSyncAlways(t *testing.T) {
 	start := func(t *testing.T, always bool) (*Server, string) {
 		s, err := StartServer(ServerConfig{Dir: t.TempDir(), listen: func(o *server.Options) { o.SyncAlways = always }})
 		if err != nil {
@@ -236,7 +236,7 @@ func TestOpenDemandsSyncAlways(t *testing.T) {
 	}
 }
 
-func TestOneServerPerFolder(t *testing.T) {
+func TestServer_OnePerFolder(t *testing.T) {
 	dir := t.TempDir()
 	startTest(t, dir)
 	_, err := StartServer(ServerConfig{Dir: dir})

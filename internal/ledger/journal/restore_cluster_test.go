@@ -11,7 +11,7 @@ import (
 )
 
 // A backup of one machine becomes a ledger of three servers, which takes more.
-func TestABackupMovesToACluster(t *testing.T) {
+func TestRestore_ToACluster(t *testing.T) {
 	s := startTest(t, t.TempDir())
 	j := openTest(t, s, Config{})
 	last := mustAppend(t, j, 0, "one")

@@ -13,7 +13,7 @@ import (
 
 func TestScan(t *testing.T) {
 	j := openTest(t, startTest(t, t.TempDir()), Config{})
-	side, err := j.OpenAuxStream(t.Context(), Reads)
+	aux, err := j.OpenAuxStream(t.Context(), Reads)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,26 +33,26 @@ func TestScan(t *testing.T) {
 		return bodies
 	}
 	const many = 1 << 20
-	if got := read(side.Scan(t.Context(), "acme", 0), many); got != nil {
+	if got := read(aux.Scan(t.Context(), "acme", 0), many); got != nil {
 		t.Errorf("an empty stream has %q", got)
 	}
-	if got := read(side.ScanBack(t.Context(), "acme", 0, time.Time{}), many); got != nil {
+	if got := read(aux.ScanBack(t.Context(), "acme", 0, time.Time{}), many); got != nil {
 		t.Errorf("an empty stream, backward, has %q", got)
 	}
 	var third ledger.Sequence
 	for i, body := range []string{"1", "2", "3", "4"} {
-		seq, err := side.Append(t.Context(), "acme", []byte(body))
+		seq, err := aux.Append(t.Context(), "acme", []byte(body))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if i == 2 {
 			third = seq
 		}
-		if _, err := side.Append(t.Context(), "other", []byte("of another")); err != nil {
+		if _, err := aux.Append(t.Context(), "other", []byte("of another")); err != nil {
 			t.Fatal(err)
 		}
 	}
-	read(side.Scan(t.Context(), "acme", 0), many)
+	read(aux.Scan(t.Context(), "acme", 0), many)
 	times := stored
 	for _, tc := range []struct {
 		what string
@@ -66,7 +66,7 @@ func TestScan(t *testing.T) {
 		{"from a sequence of another name", third - 1, many, []string{"3", "4"}},
 		{"from beyond the end", third + 100, many, nil},
 	} {
-		if got := read(side.Scan(t.Context(), "acme", tc.from), tc.most); !slices.Equal(got, tc.want) {
+		if got := read(aux.Scan(t.Context(), "acme", tc.from), tc.most); !slices.Equal(got, tc.want) {
 			t.Errorf("%s: %q, want %q", tc.what, got, tc.want)
 		}
 	}
@@ -88,12 +88,12 @@ func TestScan(t *testing.T) {
 		{"until the future", 0, time.Now().Add(time.Hour), many, []string{"4", "3", "2", "1"}},
 		{"until a distant future", 0, time.Date(2999, 1, 1, 0, 0, 0, 0, time.UTC), many, []string{"4", "3", "2", "1"}},
 	} {
-		if got := read(side.ScanBack(t.Context(), "acme", tc.before, tc.until), tc.most); !slices.Equal(got, tc.want) {
+		if got := read(aux.ScanBack(t.Context(), "acme", tc.before, tc.until), tc.most); !slices.Equal(got, tc.want) {
 			t.Errorf("backward, %s: %q, want %q", tc.what, got, tc.want)
 		}
 	}
 	j.nc.Close()
-	for _, messages := range []iter.Seq2[Message, error]{side.Scan(t.Context(), "acme", 0), side.ScanBack(t.Context(), "acme", 0, time.Time{}), side.ScanBack(t.Context(), "acme", third, time.Time{})} {
+	for _, messages := range []iter.Seq2[Message, error]{aux.Scan(t.Context(), "acme", 0), aux.ScanBack(t.Context(), "acme", 0, time.Time{}), aux.ScanBack(t.Context(), "acme", third, time.Time{})} {
 		for _, err := range messages {
 			if !errors.Is(err, ledger.ErrUnavailable) {
 				t.Errorf("without a connection: %v", err)
@@ -106,14 +106,14 @@ func TestScan(t *testing.T) {
 // are read completely and in order.
 func TestScanBack_Spans(t *testing.T) {
 	j := openTest(t, startTest(t, t.TempDir()), Config{})
-	side, err := j.OpenAuxStream(t.Context(), Reads)
+	aux, err := j.OpenAuxStream(t.Context(), Reads)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var want []ledger.Sequence
 	write := func(name string, size int) {
 		t.Helper()
-		seq, err := side.Append(t.Context(), name, make([]byte, size))
+		seq, err := aux.Append(t.Context(), name, make([]byte, size))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -134,7 +134,7 @@ func TestScanBack_Spans(t *testing.T) {
 	write("acme", 1)
 	write("other", 1)
 	var got []ledger.Sequence
-	for m, err := range side.ScanBack(t.Context(), "acme", 0, time.Time{}) {
+	for m, err := range aux.ScanBack(t.Context(), "acme", 0, time.Time{}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -146,20 +146,20 @@ func TestScanBack_Spans(t *testing.T) {
 	}
 }
 
-func TestNobodyDeletesRecordedReads(t *testing.T) {
+func TestRecordedReads_DenyDeletion(t *testing.T) {
 	j := openTest(t, startTest(t, t.TempDir()), Config{})
-	side, err := j.OpenAuxStream(t.Context(), Reads)
+	aux, err := j.OpenAuxStream(t.Context(), Reads)
 	if err != nil {
 		t.Fatal(err)
 	}
-	seq, err := side.Append(t.Context(), "acme", []byte("x"))
+	seq, err := aux.Append(t.Context(), "acme", []byte("x"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := side.stream.DeleteMsg(t.Context(), uint64(seq)); err == nil {
+	if err := aux.stream.DeleteMsg(t.Context(), uint64(seq)); err == nil {
 		t.Error("a message was deleted")
 	}
-	if err := side.stream.Purge(t.Context(), jetstream.WithPurgeSubject("stele.reads.v1.acme")); err == nil {
+	if err := aux.stream.Purge(t.Context(), jetstream.WithPurgeSubject("stele.reads.v1.acme")); err == nil {
 		t.Error("the stream was purged")
 	}
 }

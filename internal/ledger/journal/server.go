@@ -200,8 +200,8 @@ func (s *Server) Close() {
 	s.lock.Close()
 }
 
-// lockDir makes the folder and takes its lock, which the system gives back when
-// the process ends, however it ends.
+// lockDir creates the folder and takes its lock, which the system releases when the
+// process ends, however it ends.
 func lockDir(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err

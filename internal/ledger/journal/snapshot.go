@@ -18,8 +18,8 @@ const (
 	chunkTimeout = time.Minute
 )
 
-// snapshot is a stream as the server hands it out: whole, at a moment, while it goes
-// on taking messages.
+// snapshot is a stream as the server hands it out: whole, as of one moment, while it
+// continues to accept messages.
 type snapshot struct {
 	Config json.RawMessage `json:"config"`
 	State  json.RawMessage `json:"state"`

@@ -41,7 +41,7 @@ type Config struct {
 	Tenants []ledger.Tenant
 	// Clock of the process; the right one by default.
 	Clock *Clock
-	// Wrap, when set, stands between the ledger and its journal.
+	// Wrap, if set, wraps the ledger's journal.
 	Wrap func(ledger.Journal) ledger.Journal
 }
 

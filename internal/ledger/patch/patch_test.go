@@ -14,7 +14,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestAPatchNamesThePlaces(t *testing.T) {
+func TestBetween_NamesPlaces(t *testing.T) {
 	for _, c := range []struct {
 		name, from, to string
 		want           []string
@@ -107,7 +107,7 @@ func value(depth int) *rapid.Generator[string] {
 	)
 }
 
-func TestTheOldValuePatchedIsTheNew(t *testing.T) {
+func TestBetween_PatchedOldIsNew(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		from, to := value(3).Draw(t, "from"), value(3).Draw(t, "to")
 		if n := rapid.SampledFrom([]int{0, 0, maxEdits}).Draw(t, "padding"); n > 0 {

@@ -11,7 +11,7 @@ import (
 
 // A tree has hashed and signed ten commits, one a message. Then the journal says
 // something else: the tree stops, and nothing is signed any more.
-func TestAJournalThatContradictsTheTreeStopsIt(t *testing.T) {
+func TestTree_ContradictingJournalStopsIt(t *testing.T) {
 	const seen = 10
 	for _, tc := range []struct {
 		name string
@@ -36,35 +36,35 @@ func TestAJournalThatContradictsTheTreeStopsIt(t *testing.T) {
 		{"the last message is no record", func(_ *testing.T, _ *world, r []written) []written {
 			return append(r[:seen-1:seen-1], written{record: []byte{0xff}})
 		}, "message 10:", true},
-		{"it goes on with another history", func(t *testing.T, w *world, r []written) []written {
+		{"it continues with another history", func(t *testing.T, w *world, r []written) []written {
 			w.heads["acme"] = ledger.Head{Revision: w.heads["acme"].Revision, ID: ledger.CommitID{1}}
 			return append(r, w.next(t, "acme", 1))
 		}, "which does not continue acme@", false},
 		{"it repeats a record", func(_ *testing.T, _ *world, r []written) []written {
 			return append(r, r[seen-1])
 		}, "which does not continue", false},
-		{"it goes on with a cut record", func(t *testing.T, w *world, r []written) []written {
+		{"it continues with a cut record", func(t *testing.T, w *world, r []written) []written {
 			next := w.next(t, "acme", 1)
 			next.record = next.record[:20]
 			return append(r, next)
 		}, "message 11:", false},
-		{"it goes on with an empty record", func(_ *testing.T, _ *world, r []written) []written {
+		{"it continues with an empty record", func(_ *testing.T, _ *world, r []written) []written {
 			return append(r, written{})
 		}, "holds no commit", false},
 		{"the last message has a tenant more", func(t *testing.T, w *world, r []written) []written {
 			return append(r[:seen-1:seen-1], join(w.next(t, "globex", 1), r[seen-1]))
 		}, "message 10 is not the one that was hashed", true},
-		{"it goes on with a record whose second tenant has another history", func(t *testing.T, w *world, r []written) []written {
+		{"it continues with a record whose second tenant has another history", func(t *testing.T, w *world, r []written) []written {
 			first := w.next(t, "globex", 1)
 			w.heads["acme"] = ledger.Head{Revision: w.heads["acme"].Revision, ID: ledger.CommitID{1}}
 			return append(r, join(first, w.next(t, "acme", 1)))
 		}, "which does not continue acme@", false},
-		{"it goes on with a record that has a tenant in two places", func(t *testing.T, w *world, r []written) []written {
+		{"it continues with a record that has a tenant in two places", func(t *testing.T, w *world, r []written) []written {
 			acme := w.next(t, "acme", 1)
 			w.heads["acme"] = ledger.Head{Revision: acme.commits[0].Revision, ID: acme.commits[0].ID}
 			return append(r, join(acme, w.next(t, "globex", 1), w.next(t, "acme", 1)))
 		}, "in two places", false},
-		{"it goes on with another ledger's commit", func(_ *testing.T, _ *world, r []written) []written {
+		{"it continues with another ledger's commit", func(_ *testing.T, _ *world, r []written) []written {
 			return append(r, written{record: []byte{10, 12, 10, 8, 7, 0, 0, 0, 0, 0, 0, 0, 24, 1}})
 		}, "of the ledger 0700000000000000", false},
 	} {
@@ -113,7 +113,7 @@ func TestAJournalThatContradictsTheTreeStopsIt(t *testing.T) {
 
 // An existing signature binds the next signer, even if it has seen only the
 // journal.
-func TestAJournalThatContradictsWhatWasSignedStopsTheTree(t *testing.T) {
+func TestTree_JournalContradictsCheckpoint(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(t *testing.T, w *world)
 		want   string
@@ -151,7 +151,7 @@ func TestAJournalThatContradictsWhatWasSignedStopsTheTree(t *testing.T) {
 	}
 }
 
-func TestAnotherLedgersJournalIsRefused(t *testing.T) {
+func TestOpen_JournalOfAnotherLedger(t *testing.T) {
 	w := newWorld(t)
 	path := w.path(t)
 	shut(t, w.follow(t, path))

@@ -20,7 +20,7 @@ var damages = flag.Int("damages", 60, "how many files to damage")
 
 // Silent damage is either seen, and the file set aside and built again, or it
 // changes no root and no proof.
-func TestADamagedFileIsRebuiltAndNeverProvesWrong(t *testing.T) {
+func TestDamage_FileIsRebuiltAndNeverProvesWrong(t *testing.T) {
 	w := newWorld(t)
 	path := w.path(t)
 	tree := w.sign(t, path)
@@ -79,7 +79,7 @@ func TestADamagedFileIsRebuiltAndNeverProvesWrong(t *testing.T) {
 
 // A damaged page of bbolt may hide a tenant's newest record, so that the next one seems
 // not to follow. That is not a fault of the journal.
-func TestWhatDamageHidesIsNotHeldAgainstTheJournal(t *testing.T) {
+func TestDamage_IsNotBlamedOnTheJournal(t *testing.T) {
 	w := newWorld(t)
 	path := w.path(t)
 	tree := w.sign(t, path)

@@ -195,7 +195,7 @@ func TestReceipts(t *testing.T) {
 	}
 }
 
-func TestAFlippedBitOfAReceiptIsFound(t *testing.T) {
+func TestReceipts_FlippedBit(t *testing.T) {
 	b := sample(t, 11)
 	text := b.receipt(t, 6)
 	for i := range len(text) {
@@ -220,7 +220,7 @@ func TestAFlippedBitOfAReceiptIsFound(t *testing.T) {
 	}
 }
 
-func TestAReceiptOfAnotherLedgerOrKey(t *testing.T) {
+func TestReceipts_OfAnotherLedgerOrKey(t *testing.T) {
 	b := sample(t, 5)
 	text := b.receipt(t, 2)
 	if err := verifyReceipt(text, newBook(t, ledger.Epoch{9}).key); !errors.Is(err, proof.ErrOtherLedger) {
@@ -263,7 +263,7 @@ func TestAuditFiles(t *testing.T) {
 	}
 }
 
-func TestAFlippedBitOfAnAuditFileIsFound(t *testing.T) {
+func TestAuditFiles_FlippedBit(t *testing.T) {
 	b := sample(t, 9)
 	text := b.audit(t, "acme", 2, 4)
 	for i := range len(text) {
@@ -285,7 +285,7 @@ func TestAFlippedBitOfAnAuditFileIsFound(t *testing.T) {
 	}
 }
 
-func TestAnEditedAuditFileIsFoundWithItsLine(t *testing.T) {
+func TestAuditFiles_EditIsFoundWithItsLine(t *testing.T) {
 	b := sample(t, 12)
 	lines := strings.SplitAfter(b.audit(t, "acme", 2, 5), "\n")
 	edited := func(edit func(l []string) []string) string {
@@ -330,7 +330,7 @@ func TestAnEditedAuditFileIsFoundWithItsLine(t *testing.T) {
 }
 
 // A correctly signed checkpoint can still contradict the history.
-func TestASignedTreeOfBrokenHistory(t *testing.T) {
+func TestAuditFiles_SignedTreeOfBrokenHistory(t *testing.T) {
 	for name, edit := range map[string]func(*stelev1.Commit){
 		"a gap":            func(c *stelev1.Commit) { c.Revision++ },
 		"another parent":   func(c *stelev1.Commit) { c.Parent[0] ^= 1 },

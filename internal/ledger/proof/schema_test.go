@@ -8,7 +8,7 @@ import (
 )
 
 // Audit files are as schemas/audit says, and what it refuses does not verify.
-func TestAuditFilesAreAsTheirSchemaSays(t *testing.T) {
+func TestAuditFiles_MatchTheirSchema(t *testing.T) {
 	compiler := jsonschema.NewCompiler()
 	compiler.UseLoader(jsonschema.SchemeURLLoader{"file": jsonschema.FileLoader{}})
 	line, err := compiler.Compile("../../../schemas/audit/line.json")

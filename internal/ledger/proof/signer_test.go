@@ -14,7 +14,7 @@ import (
 
 // Signers with the same key race for every checkpoint. All that are in the stream
 // stand in one line, and are what the journal says.
-func TestSignersNeverFork(t *testing.T) {
+func TestSign_SignersNeverFork(t *testing.T) {
 	w := newWorld(t)
 	const signers = 3
 	trees := make([]*proof.Tree, signers)
@@ -79,7 +79,7 @@ func (s stream) AppendAfter(ctx context.Context, name string, expected ledger.Se
 
 // A process ends after it has promised a size and a root: before the signature has
 // left, or after, without having learned that it arrived.
-func TestAPromiseOutlivesACrash(t *testing.T) {
+func TestSign_CheckpointSurvivesACrash(t *testing.T) {
 	fine := func() error { return nil }
 	for name, arrives := range map[string]bool{"the signature never left": false, "the signature arrived": true} {
 		t.Run(name, func(t *testing.T) {
@@ -139,7 +139,7 @@ func reason(err error) string {
 }
 
 // The stream of checkpoints is lost, or is not what it was.
-func TestAStreamOfCheckpointsThatIsNotWhatWasSeen(t *testing.T) {
+func TestSign_ContradictingCheckpointStream(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(t *testing.T, w *world, s jetstream.JetStream, cfg jetstream.StreamConfig)
 		want   string
@@ -167,7 +167,7 @@ func TestAStreamOfCheckpointsThatIsNotWhatWasSeen(t *testing.T) {
 			w.awaitSigned(t, tree)
 			shut(t, tree)
 		}, "is not signed with this process's key"},
-		"an old checkpoint comes back": {func(t *testing.T, w *world, s jetstream.JetStream, cfg jetstream.StreamConfig) {
+		"an old checkpoint reappears": {func(t *testing.T, w *world, s jetstream.JetStream, cfg jetstream.StreamConfig) {
 			old := proof.Checkpoint{Epoch: w.journal.Epoch(), Size: 2, Root: mth(w.leaves()[:2])}
 			w.post(t, s, cfg, old, 3)
 		}, "has 2 commits and the root"},
@@ -225,7 +225,7 @@ func (w *world) post(t *testing.T, js jetstream.JetStream, cfg jetstream.StreamC
 	}
 }
 
-func TestTheKeyOfAnotherLedgerIsRefused(t *testing.T) {
+func TestOpen_KeyOfAnotherLedger(t *testing.T) {
 	w := newWorld(t)
 	secret, public, err := proof.GenerateKey(ledger.Epoch{9})
 	if err != nil {

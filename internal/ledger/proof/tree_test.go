@@ -12,7 +12,7 @@ import (
 
 // In any sequence of writes, closes, restores and losses of the file: the tree's roots
 // are those of the journal's commits, and its proofs are valid.
-func TestTheTreeIsTheJournals(t *testing.T) {
+func TestTree_EqualsTheJournal(t *testing.T) {
 	w := newWorld(t)
 	path, backup := w.path(t), w.path(t)
 	tree := w.follow(t, path)
@@ -25,7 +25,7 @@ func TestTheTreeIsTheJournals(t *testing.T) {
 			}
 			w.append(t, record)
 		}
-		switch rapid.SampledFrom([]string{"goes on", "goes on", "restarts", "is backed up", "is restored", "is lost"}).Draw(rt, "then the tree") {
+		switch rapid.SampledFrom([]string{"continues", "continues", "restarts", "is backed up", "is restored", "is lost"}).Draw(rt, "then the tree") {
 		case "restarts":
 			shut(t, tree)
 			tree = w.follow(t, path)
@@ -95,7 +95,7 @@ func (w *world) checkProofs(t *testing.T, rt *rapid.T, tree *proof.Tree) {
 	}
 }
 
-func TestRecordsOfAnySize(t *testing.T) {
+func TestTree_RecordsOfAnySize(t *testing.T) {
 	w := newWorld(t)
 	for i := range 40 {
 		w.write(t, ledger.Tenant(fmt.Sprintf("t%d", i%3)), 1+i*i%97)

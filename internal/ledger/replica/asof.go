@@ -7,7 +7,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger"
 )
 
-// At names a moment of a tenant's history; the zero At is the head.
+// At names a state of a tenant's history; the zero At is the head.
 type At struct {
 	Revision ledger.Revision
 	Time     time.Time
@@ -15,7 +15,7 @@ type At struct {
 	Empty bool
 }
 
-// Resolve finds the revision of a moment.
+// Resolve finds the revision of a state.
 func (cs *Commits) Resolve(at At) (rev ledger.Revision, err error) {
 	defer cs.snap.guard(&err)
 	switch {

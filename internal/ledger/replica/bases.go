@@ -242,7 +242,7 @@ func (b *bases) inherit(key ledger.Key, own version) (effective, error) {
 	return effective{version: own}, nil
 }
 
-// effectiveAt is the version of a key at a revision, of which b are the bases.
+// effectiveAt is the version of a key at a revision; b are the bases at that revision.
 func (v *View) effectiveAt(key ledger.Key, rev ledger.Revision, b *bases) (effective, error) {
 	is, _, err := v.snap.versionAt(key, rev)
 	if err != nil || is.value != "" || b.revision == 0 {

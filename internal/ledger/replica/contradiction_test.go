@@ -32,7 +32,7 @@ func fork(t *testing.T, j *fakeJournal, keep int, commits int, tenants ...ledger
 
 // A replica has seen ten commits, one per message. Then the journal contradicts them.
 // The replica must stop, and keep serving what it has seen.
-func TestAJournalThatContradictsWhatWasSeenStopsTheReplica(t *testing.T) {
+func TestReplica_ContradictingJournalStopsIt(t *testing.T) {
 	const seen = 10
 	record := func(f *fakeJournal, seq ledger.Sequence) []byte { return f.messages[seq-1].Record }
 	for _, tc := range []struct {
@@ -70,7 +70,7 @@ func TestAJournalThatContradictsWhatWasSeenStopsTheReplica(t *testing.T) {
 		{"a message is missing", func(t *testing.T, j *fakeJournal) {
 			j.messages = slices.Delete(j.messages, seen, seen+1)
 		}, "lost messages: after 10 comes 12", false},
-		{"a message is missing and nobody counts", func(t *testing.T, j *fakeJournal) {
+		{"a message is missing in the middle", func(t *testing.T, j *fakeJournal) {
 			j.careless = true
 			j.messages = slices.Delete(j.messages, seen, seen+1)
 		}, "lost messages: after 10 comes 12", false},
@@ -190,7 +190,7 @@ func reason(err error) error {
 	return err
 }
 
-func TestAnotherLedgersJournalIsRefused(t *testing.T) {
+func TestOpen_JournalOfAnotherLedger(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "replica.db")
 	j := newFakeJournal()
 	n := start(t, path, j)
@@ -210,7 +210,7 @@ func TestAnotherLedgersJournalIsRefused(t *testing.T) {
 
 // What this process appended itself is visible before the journal delivers it.
 // The delivery must be the same.
-func TestADeliveryThatIsNotWhatWasAppendedStopsTheReplica(t *testing.T) {
+func TestReplica_ContradictingDeliveryStopsIt(t *testing.T) {
 	j := newFakeJournal()
 	n := start(t, filepath.Join(t.TempDir(), "replica.db"), j)
 	defer n.close(t)

@@ -56,7 +56,7 @@ var damageKinds = []damage{
 
 // Silent damage is either seen, and the file set aside and built again, or it
 // changes no answer.
-func TestADamagedFileIsRebuiltAndNeverAnswersWrong(t *testing.T) {
+func TestDamage_FileIsRebuiltAndNeverAnswersWrong(t *testing.T) {
 	runs := *damages
 	if testing.Short() {
 		runs = min(runs, 60)

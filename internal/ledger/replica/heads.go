@@ -8,7 +8,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger"
 )
 
-// current is the state of all tenants at their heads, as the store has it.
+// current is the state of all tenants at their heads, as it is in the store.
 type current struct {
 	// store is replaced when its file is rebuilt; nil until there is one.
 	store atomic.Pointer[store]

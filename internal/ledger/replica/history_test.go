@@ -26,14 +26,14 @@ var (
 	prefixes       = []ledger.Prefix{"", "a/", "a/b/", "a.", "a-", "zz", "z/", "a", "a-b", "a.b", "a/b", "a/b-c", "a/b.c", "a/b/c", "a/b/c/d", "a/bc", "aa", "ab", "A", "_", "0", "z/9"}
 )
 
-func TestAReadOfAnyMomentEqualsTheReplayToIt(t *testing.T) {
+func TestAsOf_EqualsTheReplay(t *testing.T) {
 	dir := t.TempDir()
 	rapid.Check(t, func(t *rapid.T) {
 		readsEqualReplay(t, dir, newFakeJournal(), hostileTenants, 40)
 	})
 }
 
-func TestAReadOfAnyMomentOfARealJournalEqualsTheReplayToIt(t *testing.T) {
+func TestAsOf_RealJournalEqualsTheReplay(t *testing.T) {
 	if testing.Short() {
 		t.Skip("syncs every write")
 	}

@@ -23,7 +23,7 @@ func churn(n int) ledger.ChangeSet {
 	return set
 }
 
-func TestAViewStaysTheSameWhileCommitsAndFlushesGoOn(t *testing.T) {
+func TestView_IsASnapshot(t *testing.T) {
 	const commits = 1500
 	n := start(t, filepath.Join(t.TempDir(), "replica.db"), newFakeJournal())
 	defer n.close(t)
@@ -85,7 +85,7 @@ func TestAViewStaysTheSameWhileCommitsAndFlushesGoOn(t *testing.T) {
 	running.Wait()
 }
 
-func TestAViewDoesNotKnowCommitsAfterIt(t *testing.T) {
+func TestView_HidesLaterCommits(t *testing.T) {
 	n := start(t, filepath.Join(t.TempDir(), "replica.db"), newFakeJournal())
 	defer n.close(t)
 	h := newHistory("acme")

@@ -13,7 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// FuzzSpans holds the search for values in stored bytes against the decoder.
+// FuzzSpans compares the search for values in stored bytes with the decoder.
 func FuzzSpans(f *testing.F) {
 	commit, err := proto.Marshal(&stelev1.Commit{
 		Epoch: []byte("epoch..."), Tenant: "acme", Revision: 7, Message: "why",
@@ -105,14 +105,14 @@ func FuzzEntries(f *testing.F) {
 
 // A sealed entry is seen to be damaged wherever a bit flips, and in another
 // place than its own.
-func TestAChecksumSeesEveryFlippedBit(t *testing.T) {
+func TestChecksum_FindsEveryFlippedBit(t *testing.T) {
 	key := nameKey("acme", "a/b")
 	sealed := sealKey(key, 0, []pointer{{7, span{90, 12}, 1}})
 	for i := range 8 * len(sealed) {
 		bad := bytes.Clone(sealed)
 		bad[i/8] ^= 1 << (i % 8)
 		if _, err := parseKey(key, bad); err == nil {
-			t.Errorf("bit %d flipped, and nobody sees it", i)
+			t.Errorf("the flipped bit %d is not detected", i)
 		}
 	}
 	if _, err := parseKey(nameKey("acme", "a/c"), sealed); err == nil {
@@ -122,7 +122,7 @@ func TestAChecksumSeesEveryFlippedBit(t *testing.T) {
 
 // Versions go from the key's entry into blocks, none is lost, and adding the same
 // ones again changes nothing.
-func TestOldVersionsBecomeBlocks(t *testing.T) {
+func TestLayout_OldVersionsBecomeBlocks(t *testing.T) {
 	key := nameKey("acme", "a/b")
 	var all []pointer // newest first
 	var sealed []byte

@@ -28,7 +28,7 @@ func (h *history) differences(from, to ledger.Revision, prefix ledger.Prefix) []
 	return out
 }
 
-// rollback goes back and holds the new commit against the model.
+// rollback goes back and compares the new commit with the model.
 func (h *history) rollback(t failer, l *ledger.Ledger, to ledger.Revision, prefix ledger.Prefix) {
 	t.Helper()
 	head := h.head()
@@ -42,7 +42,7 @@ func (h *history) rollback(t failer, l *ledger.Ledger, to ledger.Revision, prefi
 	}
 }
 
-// revert takes commits back and holds the new one against the model.
+// revert takes commits back and compares the new one with the model.
 func (h *history) revert(t failer, l *ledger.Ledger, revisions []uint64) {
 	t.Helper()
 	req := ledger.Revert{Request: ledger.Request{Message: "undo"}}

@@ -243,7 +243,7 @@ func (p *pruning) shorten(seq ledger.Sequence, to ledger.Revision) error {
 	return p.runs.Put(key, run{to, uint64(end - to)}.value(key))
 }
 
-// dropIDs drops a block of ids when no commit is left of which it has the id.
+// dropIDs drops a block of ids when all commits in it are dropped.
 func (p *pruning) dropIDs(block uint64) error {
 	prefix := tenantKey(p.tenant)
 	k, _ := p.commits.Cursor().Seek(commitKey(p.tenant, ledger.Revision(block*idsBlock+1)))

@@ -13,7 +13,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestARestartGoesOnWhereTheFileEnds(t *testing.T) {
+func TestRestart_ContinuesAtTheEndOfTheFile(t *testing.T) {
 	const flushed, tail = 30, 7
 	for _, tc := range []struct {
 		name string
@@ -74,7 +74,7 @@ func TestARestartGoesOnWhereTheFileEnds(t *testing.T) {
 
 // A flush that failed is done again with what it had. Its positions are older
 // than what was applied since, and a kill right after it must not find newer ones.
-func TestAFlushThatFailsIsMadeUpFor(t *testing.T) {
+func TestFlush_FailureIsRetried(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "replica.db")
 	j := newFakeJournal()
 	n := start(t, path, j)
@@ -124,7 +124,7 @@ func TestAFlushThatFailsIsMadeUpFor(t *testing.T) {
 	}
 }
 
-func TestAFileOfOtherTenantsIsBuiltAgain(t *testing.T) {
+func TestOpen_FileOfOtherTenantsIsRebuilt(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "replica.db")
 	j := newFakeJournal()
 	n := start(t, path, j)
@@ -148,7 +148,7 @@ func TestAFileOfOtherTenantsIsBuiltAgain(t *testing.T) {
 	}
 }
 
-func TestTheAgeCountsFromWhenTheReplicaWasLastCurrent(t *testing.T) {
+func TestAge_CountsFromLastCurrent(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "replica.db")
 	synctest.Test(t, func(t *testing.T) {
 		j := newFakeJournal()
@@ -205,7 +205,7 @@ func age(t *testing.T, r *replica.Replica, tenant ledger.Tenant) time.Duration {
 
 // A journal that says for a moment that it is shorter, and then is not, is no
 // contradiction.
-func TestAJournalThatIsShortForAMomentIsFollowedOn(t *testing.T) {
+func TestFollow_BrieflyShortJournal(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "replica.db")
 	synctest.Test(t, func(t *testing.T) {
 		j := newFakeJournal()
@@ -234,7 +234,7 @@ func TestAJournalThatIsShortForAMomentIsFollowedOn(t *testing.T) {
 
 // A journal that answers, but that it ends further on than what was delivered,
 // does not make a replica current.
-func TestAReplicaThatLagsIsNotCurrent(t *testing.T) {
+func TestAge_LaggingReplicaIsNotCurrent(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "replica.db")
 	synctest.Test(t, func(t *testing.T) {
 		j := newFakeJournal()
@@ -250,7 +250,7 @@ func TestAReplicaThatLagsIsNotCurrent(t *testing.T) {
 }
 
 // The journal's end moves back under a replica that follows it.
-func TestAJournalThatGetsShorterWhileItIsFollowedStopsTheReplica(t *testing.T) {
+func TestReplica_ShorterJournalStopsIt(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "replica.db")
 	synctest.Test(t, func(t *testing.T) {
 		j := newFakeJournal()
@@ -280,7 +280,7 @@ func TestAJournalThatGetsShorterWhileItIsFollowedStopsTheReplica(t *testing.T) {
 	})
 }
 
-func TestCloseLeavesNothingRunning(t *testing.T) {
+func TestClose_StopsEveryGoroutine(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	n := start(t, filepath.Join(t.TempDir(), "replica.db"), newFakeJournal())
 	newHistory("acme").write(t, n.ledger, churn(1))

@@ -61,9 +61,9 @@ func (r *Replica) Newest(t ledger.Tenant) (ledger.State, error) {
 // Own is the tenant's own state at its head, without what it inherits. It is closed with the view.
 func (v *View) Own() ledger.State { return own{v} }
 
-// View opens the tenant's state at a moment. Close it, in the same goroutine.
+// View opens a state of the tenant. Close it, in the same goroutine.
 //
-// Errors: *ledger.RangeError for a moment that the history does not have;
+// Errors: *ledger.RangeError for a state that the history does not have;
 // *ledger.HistoryError for one before the history that the replica keeps;
 // ledger.ErrUnavailable while the replica is being built.
 func (r *Replica) View(t ledger.Tenant, at At) (v *View, err error) {
@@ -93,7 +93,7 @@ func (v *View) Close() {
 	}
 }
 
-// moveTo goes back to a moment of the tenant's history.
+// moveTo goes back to a state of the tenant's history.
 func (v *View) moveTo(at At) error {
 	if at.Time.IsZero() && at.Revision == 0 && !at.Empty {
 		return nil // it is there

@@ -13,7 +13,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger/routes"
 )
 
-// checked is a ledger that holds its change sets against the routes.
+// checked is a ledger that checks its change sets against the routes.
 func checked(t *testing.T, fallback *routes.Table) *ledger.Ledger {
 	t.Helper()
 	n := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
@@ -46,7 +46,7 @@ func violation(err error) (field, description string) {
 	return invalid.Violations[0].Field, invalid.Violations[0].Description
 }
 
-func TestRoutesThatCannotBeReadAreRefused(t *testing.T) {
+func TestCheck_InvalidRoutes(t *testing.T) {
 	l := checked(t, nil)
 	for _, tc := range []struct {
 		name   string
@@ -74,7 +74,7 @@ func TestRoutesThatCannotBeReadAreRefused(t *testing.T) {
 }
 
 // A rollback is checked against the current routes, and so is its preview.
-func TestStrictRoutes(t *testing.T) {
+func TestCheck_StrictRoutes(t *testing.T) {
 	l := checked(t, parse(t, `{"sinks":{"dynamodb":{}},"routes":[{"prefix":"a/","sinks":["dynamodb"]},{"prefix":"b/","sinks":[]}]}`))
 	commit := func(ctx context.Context, tenant ledger.Tenant, cs ledger.ChangeSet) error {
 		_, err := l.Commit(ctx, tenant, cs)

@@ -28,7 +28,7 @@ func parse(t *testing.T, text string) *routes.Table {
 	return table
 }
 
-func TestTheLongestPrefixDecides(t *testing.T) {
+func TestMatch_LongestPrefix(t *testing.T) {
 	table := parse(t, document)
 	for key, want := range map[ledger.Key]string{
 		"tenantconfig/a":          "dynamodb bus",
@@ -61,7 +61,7 @@ func TestTheLongestPrefixDecides(t *testing.T) {
 	}
 }
 
-func TestParseRefuses(t *testing.T) {
+func TestParse_Rejects(t *testing.T) {
 	for text, want := range map[string]string{
 		`{`:                          "read the routes",
 		`{"sink":{}}`:                `unknown field "/sink"`,
@@ -88,7 +88,7 @@ func TestParseRefuses(t *testing.T) {
 }
 
 // A change of how a sink handles its keys changes its routing, and nothing else does.
-func TestRoutingOfASink(t *testing.T) {
+func TestRoutes_OfASink(t *testing.T) {
 	base := parse(t, document).Routing("files")
 	for name, c := range map[string]struct {
 		old, new string

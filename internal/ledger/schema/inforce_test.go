@@ -15,7 +15,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger/secret"
 )
 
-func TestValuesAreHeldAgainstTheSchemasForTheirKeys(t *testing.T) {
+func TestCommit_ValuesAreValidated(t *testing.T) {
 	w := start(t, ledgertest.Server(t))
 	w.commit(t, ledger.System, set("_schema/app", `{"type":["integer","string","object"]}`, "_schema/app/flags", `{"type":"boolean"}`))
 	w.commit(t, "acme", set(
@@ -32,7 +32,7 @@ func TestValuesAreHeldAgainstTheSchemasForTheirKeys(t *testing.T) {
 		{"a good value", "acme", set("app/timeout", "250"), ""},
 		{"a bad one", "acme", set("x/y", "1", "app/timeout", "2500"), `changes[1].value: app/timeout: the value must be at most 1000, and is 2500 (_schema/app/timeout#/maximum of acme)`},
 		{"below the prefix", "acme", set("app/timeout/read", "2500"), `_schema/app/timeout#/maximum`},
-		{"beside it", "acme", set("app/timeout_ms", "2500"), ""},
+		{"next to it", "acme", set("app/timeout_ms", "2500"), ""},
 		{"the platform's", "acme", set("app/x", "true"), `changes[0].value: app/x: the value must be of type integer or string or object, and is true (_schema/app#/type of _system)`},
 		{"the platform's longest", "acme", set("app/flags/beta", "1"), `_schema/app/flags#/type of _system`},
 		{"both", "acme", set("app/timeout", "true"), "changes[0].value: app/timeout: the value must be of type integer or string or object, and is true (_schema/app#/type of _system)\nchanges[0].value: app/timeout: the value must be of type integer, and is true (_schema/app/timeout#/type of acme)"},
@@ -67,7 +67,7 @@ func TestValuesAreHeldAgainstTheSchemasForTheirKeys(t *testing.T) {
 
 // A schema that live values break is refused, with them, unless that is meant; and what
 // is set while it is in force must satisfy it.
-func TestLiveValues(t *testing.T) {
+func TestCommit_SchemaIsCheckedAgainstExistingValues(t *testing.T) {
 	w := start(t, ledgertest.Server(t))
 	w.commit(t, "acme", set("a/x", "1", "a/y", `"s"`, "a/z", `"s"`, "ab", "true"))
 	w.commit(t, "globex", set("a/x", `"s"`))
@@ -96,7 +96,7 @@ func TestLiveValues(t *testing.T) {
 	}
 }
 
-func TestRollbackAndRevertAreChecked(t *testing.T) {
+func TestRollback_IsValidated(t *testing.T) {
 	w := start(t, ledgertest.Server(t))
 	w.commit(t, "acme", set("a", "1"))
 	w.commit(t, "acme", set("a", `"s"`))
@@ -121,7 +121,7 @@ func TestRollbackAndRevertAreChecked(t *testing.T) {
 	}
 }
 
-func TestSecretsAreCheckedAndNotTold(t *testing.T) {
+func TestCommit_SecretsAreValidatedAndRedacted(t *testing.T) {
 	const canary = "hunter2"
 	table, err := routes.Parse([]byte(`{"routes":[{"prefix":"s/","sinks":[],"secret":true}]}`))
 	if err != nil {
@@ -157,7 +157,7 @@ func TestSecretsAreCheckedAndNotTold(t *testing.T) {
 
 // Change sets that wait together go into one record, each checked against the schemas
 // that those before it leave.
-func TestChangeSetsOfOneRecord(t *testing.T) {
+func TestCommit_ChangeSetsOfOneRecord(t *testing.T) {
 	w := start(t, ledgertest.Server(t))
 	type sent struct {
 		pending *ledger.Pending
@@ -190,7 +190,7 @@ func TestChangeSetsOfOneRecord(t *testing.T) {
 
 // Imported values are checked like any other; a tag that is reserved now may have been
 // in use elsewhere.
-func TestImportsAreChecked(t *testing.T) {
+func TestImport_IsValidated(t *testing.T) {
 	w := start(t, ledgertest.Server(t))
 	w.commit(t, ledger.System, set("_schema/a", `{"type":"integer"}`))
 	imported := func(kv ...string) error {
@@ -215,7 +215,7 @@ func TestImportsAreChecked(t *testing.T) {
 
 // A process that cannot open secrets does not restore those that a schema holds for, and
 // says why; others it does.
-func TestWithoutTheKeyForSecrets(t *testing.T) {
+func TestCommit_WithoutTheKeyForSecrets(t *testing.T) {
 	table, err := routes.Parse([]byte(`{"routes":[{"prefix":"s/","sinks":[],"secret":true}]}`))
 	if err != nil {
 		t.Fatal(err)

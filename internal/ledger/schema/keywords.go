@@ -49,7 +49,7 @@ const bitsAStep = 64
 
 func bits(r *big.Rat) int { return r.Num().BitLen() + r.Denom().BitLen() }
 
-// object holds an object's members against a schema.
+// object validates an object's members against a schema.
 func (k *check) object(s *jsonschema.Schema, obj map[string]any, looked *seen) bool {
 	ok := true
 	fail := func(rule, why string) {
@@ -177,7 +177,7 @@ func (k *check) member(s *jsonschema.Schema, name string, v any, looked *seen) b
 	return ok
 }
 
-// array holds an array's elements against a schema.
+// array validates an array's elements against a schema.
 func (k *check) array(s *jsonschema.Schema, list []any, looked *seen) bool {
 	ok := true
 	fail := func(rule, why string) {

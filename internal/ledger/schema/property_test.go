@@ -63,7 +63,7 @@ func (w *world) do(t ledger.Tenant, o op) error {
 // Whatever two processes do at once, no commit sets a value that violates the tenant's
 // schemas after that commit; and unless violations are explicitly allowed, no state has
 // one.
-func TestNoCommitBreaksASchema(t *testing.T) {
+func TestCommit_NeverViolatesASchema(t *testing.T) {
 	server := ledgertest.Server(t)
 	worlds := []*world{start(t, server), start(t, server)}
 	tenants, taken, refusals := 0, 0, 0

@@ -8,7 +8,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger/replica"
 )
 
-// Value holds a value against the schemas that are in force for a key at a tenant's head.
+// Value validates a value against the schemas that are in force for a key at a tenant's head.
 // schemas is how many those are.
 func (s *Source) Value(ctx context.Context, t ledger.Tenant, v *replica.View, k ledger.Key, value ledger.Value) (found []Violation, schemas int, err error) {
 	sets, err := s.All(t, v)

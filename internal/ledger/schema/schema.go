@@ -61,7 +61,7 @@ func covers(prefix ledger.Prefix, k ledger.Key) bool {
 type Violation struct {
 	// Pointer to the place (RFC 6901); empty for the value as a whole.
 	Pointer string
-	// Rule is the keyword that is broken, and Schema where it stands, e.g.
+	// Rule is the violated keyword, and Schema its place, e.g.
 	// _schema/tenantconfig/checkout#/properties/timeout_ms/maximum of acme.
 	Rule, Schema string
 	// Why describes the violation.

@@ -142,7 +142,7 @@ func (s *Source) pinned(b ledger.Base) (*Set, error) {
 	return set, nil
 }
 
-// BasesOf are the schemas of the bases in a view of any moment.
+// BasesOf are the schemas of the bases in a view of any state.
 func (s *Source) BasesOf(v *replica.View) ([]*Set, error) {
 	e, _, err := v.Get(ledger.BasesKey)
 	if err != nil {
@@ -167,7 +167,7 @@ func changedSchemas(state ledger.State, since, head ledger.Revision) (changed []
 	return changed, nil
 }
 
-// At are a tenant's own schemas in a view of any moment.
+// At are a tenant's own schemas in a view of any state.
 func At(t ledger.Tenant, v *replica.View) (*Set, error) {
 	var all []Document
 	for e, err := range v.List(Tag, "") {

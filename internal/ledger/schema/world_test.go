@@ -15,7 +15,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger/secret"
 )
 
-// world is a process of a ledger that holds values against schemas.
+// world is a process of a ledger that validates values against schemas.
 type world struct {
 	*ledgertest.Node
 	ctx    context.Context

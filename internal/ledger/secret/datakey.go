@@ -125,11 +125,11 @@ func (k *Keyring) load(ctx context.Context, t ledger.Tenant, id string) (*dataKe
 		return nil, err
 	}
 	for {
-		there, notes, err := k.find(ctx, keys, t)
+		there, entries, err := k.find(ctx, keys, t)
 		if err != nil {
 			return nil, err
 		}
-		if len(notes) > 0 {
+		if len(entries) > 0 {
 			switch err := k.shredded.check(t, there.ID); {
 			case err == nil:
 				if w, ok := there.with(id); ok {
@@ -139,8 +139,8 @@ func (k *Keyring) load(ctx context.Context, t ledger.Tenant, id string) (*dataKe
 			case !errors.Is(err, ErrDestroyed):
 				return nil, err
 			}
-			// Who was about to erase it has not come to it.
-			if err := erase(ctx, keys, notes); err != nil {
+			// The process that was about to erase it was interrupted before.
+			if err := erase(ctx, keys, entries); err != nil {
 				return nil, err
 			}
 		}

@@ -73,7 +73,7 @@ type Keyring struct {
 	ring map[ledger.Tenant]*slot
 }
 
-// slot is a tenant's place in the ring.
+// slot is a tenant's entry in the ring.
 type slot struct {
 	mu sync.Mutex // one loading at a time; guards keys
 	// keys are those in memory, by their ids. The one that encrypts now is there under
@@ -128,11 +128,11 @@ func sealable(table *routes.Table, t ledger.Tenant, changes []ledger.Change, sto
 		case c.Delete || stored && Sealed(c.Value):
 			continue
 		case Sealed(c.Value):
-			why = `a value that begins with {"$secret": is an encrypted one, and only the ledger writes such: set the secret itself, or take back a commit (stele revert, stele rollback)`
+			why = `a value that begins with {"$secret": is an encrypted one, and only the ledger writes such: set the secret itself, or revert a commit (stele revert, stele rollback)`
 		case t.Reserved() || !table.Secret(c.Key):
 			continue
 		case c.Value == Mask && !stored:
-			why = `"***" is what is shown in the place of a secret: set the secret itself, or leave the key out`
+			why = `"***" is shown instead of a secret: set the secret itself, or leave the key out`
 		}
 		if why != "" {
 			if wrong.Violations = append(wrong.Violations, ledger.Violation{Field: fmt.Sprintf("changes[%d].value", i), Description: why}); len(wrong.Violations) == 20 {

@@ -106,7 +106,7 @@ func TestKMS(t *testing.T) {
 	}
 }
 
-func TestKMSHoldsWhatItIsAskedFor(t *testing.T) {
+func TestKMS_EncryptionContext(t *testing.T) {
 	kms, kek := openKMS(t)
 	c, err := kek.EncryptWithContext(t.Context(), []byte("key"), []byte("epoch/acme"))
 	if err != nil {

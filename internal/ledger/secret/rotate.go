@@ -38,17 +38,17 @@ func (k *Keyring) Rotate(ctx context.Context, t ledger.Tenant, newKey bool) (ids
 
 // rotate fails with ledger.ErrConflict if another process changes the keys at the same time.
 func (k *Keyring) rotate(ctx context.Context, keys Keys, t ledger.Tenant, newKey bool) ([]string, error) {
-	there, notes, err := k.find(ctx, keys, t)
+	there, entries, err := k.find(ctx, keys, t)
 	if err != nil {
 		return nil, err
 	}
-	if len(notes) == 0 {
+	if len(entries) == 0 {
 		return nil, ledger.NotFound("%s has no key for secrets: it has written none, or none since it was shredded", t)
 	}
 	if err := k.shredded.check(t, there.ID); err != nil {
 		return nil, err
 	}
-	if err := erase(ctx, keys, notes[1:]); err != nil { // what a process that was killed has left
+	if err := erase(ctx, keys, entries[1:]); err != nil { // what a process that was killed has left
 		return nil, err
 	}
 	var next []wrapped
@@ -71,14 +71,14 @@ func (k *Keyring) rotate(ctx context.Context, keys Keys, t ledger.Tenant, newKey
 		next = append(next, w)
 	}
 	name := string(t)
-	if notes[0].Name == name {
+	if entries[0].Name == name {
 		name += otherName
 	}
 	now := stored{next[0], next[1:]}
 	if err := put(ctx, keys, name, now); err != nil {
 		return nil, err
 	}
-	return now.ids(), erase(ctx, keys, notes[:1])
+	return now.ids(), erase(ctx, keys, entries[:1])
 }
 
 // forget drops the tenant's keys from memory.

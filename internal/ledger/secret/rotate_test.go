@@ -200,7 +200,7 @@ func TestRotate_KilledAtEveryStep(t *testing.T) {
 					q.reveal(t, "acme", "s/a", before, `"before"`)
 					q.reveal(t, "acme", "s/a", between, `"between"`)
 				}
-				notes := 0
+				messages := 0
 				stream, err := p.Journal.OpenBucket(t.Context(), journal.Keys)
 				if err != nil {
 					t.Fatal(err)
@@ -210,11 +210,11 @@ func TestRotate_KilledAtEveryStep(t *testing.T) {
 						t.Fatal(err)
 					}
 					if strings.HasPrefix(n.Name, "acme") {
-						notes++
+						messages++
 					}
 				}
-				if notes != 1 {
-					t.Errorf("%d messages hold the tenant's keys; want 1", notes)
+				if messages != 1 {
+					t.Errorf("%d messages hold the tenant's keys; want 1", messages)
 				}
 			})
 		}

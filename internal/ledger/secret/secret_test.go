@@ -115,7 +115,7 @@ func await(t testing.TB, what string, done func() bool) {
 	}
 }
 
-func TestSecretsAreKeptEncrypted(t *testing.T) {
+func TestSecrets_AreStoredEncrypted(t *testing.T) {
 	p := start(t, ledgertest.Server(t), newKEK(t))
 	p.set(t, "acme", "s/a", `{"b": "hunter2"}`, "open", `"hunter2"`)
 	kept := p.kept(t, "acme", "s/a")
@@ -131,7 +131,7 @@ func TestSecretsAreKeptEncrypted(t *testing.T) {
 	for _, tc := range []struct{ name, key, value, want string }{
 		{"a copy of an encrypted value", "s/b", string(kept), "only the ledger writes such"},
 		{"the same where nothing is secret", "b", string(kept), "only the ledger writes such"},
-		{"what was shown of a secret", "s/b", `"***"`, "in the place of a secret"},
+		{"what was shown of a secret", "s/b", `"***"`, "is shown instead of a secret"},
 	} {
 		_, err := p.commit("acme", "x", "1", tc.key, tc.value)
 		var invalid *ledger.InvalidError
@@ -148,7 +148,7 @@ func TestSecretsAreKeptEncrypted(t *testing.T) {
 
 // A rollback and a revert set the encrypted value again, which can be revealed at its
 // new revision; a value from before its key was secret is encrypted when it returns.
-func TestTheWayBackKeepsSecrets(t *testing.T) {
+func TestRollback_KeepsSecrets(t *testing.T) {
 	p := start(t, ledgertest.Server(t), newKEK(t))
 	open := ledger.New(ledger.Config{Journal: p.Journal, Replica: p.Replica}) // one from before there were secrets
 	defer open.Close()
@@ -175,7 +175,7 @@ func TestTheWayBackKeepsSecrets(t *testing.T) {
 }
 
 // An encrypted value is revealed byte by byte, and only in its place.
-func TestAnEncryptedValueBelongsToItsPlace(t *testing.T) {
+func TestDecrypt_BoundToLedgerTenantAndKey(t *testing.T) {
 	kek := newKEK(t)
 	p, foreign := start(t, ledgertest.Server(t), kek), start(t, ledgertest.Server(t), kek)
 	foreign.set(t, "acme", "s/a", "1")
@@ -228,20 +228,20 @@ func reveal(p *process, t ledger.Tenant, key ledger.Key, v ledger.Value) error {
 }
 
 // Tenants' keys cannot be exchanged: each is bound to its owner.
-func TestAKeyBelongsToItsTenant(t *testing.T) {
+func TestKeys_BelongToTheirTenant(t *testing.T) {
 	kek := newKEK(t)
 	s := ledgertest.Server(t)
 	p := start(t, s, kek)
 	p.set(t, "acme", "s/a", "1")
-	notes, err := p.Journal.OpenBucket(t.Context(), journal.Keys)
+	bucket, err := p.Journal.OpenBucket(t.Context(), journal.Keys)
 	if err != nil {
 		t.Fatal(err)
 	}
-	note, err := notes.Get(t.Context(), "acme")
+	entry, err := bucket.Get(t.Context(), "acme")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := notes.Put(t.Context(), "other", 0, note.Body); err != nil {
+	if _, err := bucket.Put(t.Context(), "other", 0, entry.Body); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := p.commit("other", "s/a", "1"); !errors.Is(err, secret.ErrNoKEK) || !strings.Contains(err.Error(), "does not decrypt the key of other") {
@@ -250,7 +250,7 @@ func TestAKeyBelongsToItsTenant(t *testing.T) {
 }
 
 // Without the ledger's key-encryption key nothing secret is written, and all else is.
-func TestWithoutTheKeyNothingSecretIsWritten(t *testing.T) {
+func TestCommit_WithoutTheKey(t *testing.T) {
 	s := ledgertest.Server(t)
 	p := start(t, s, newKEK(t))
 	p.set(t, "acme", "s/a", "1")
@@ -271,7 +271,7 @@ func TestWithoutTheKeyNothingSecretIsWritten(t *testing.T) {
 }
 
 // Processes that write a tenant's first secret at once use the same key.
-func TestOneKeyATenant(t *testing.T) {
+func TestKeys_OnePerTenant(t *testing.T) {
 	s, kek := ledgertest.Server(t), newKEK(t)
 	processes := []*process{start(t, s, kek), start(t, s, kek), start(t, s, kek)}
 	var all sync.WaitGroup
@@ -314,15 +314,15 @@ func TestShred(t *testing.T) {
 	if err := reveal(q, "acme", "s/a", kept); err != nil {
 		t.Fatal(err)
 	}
-	notes, err := p.Journal.OpenBucket(t.Context(), journal.Keys)
+	bucket, err := p.Journal.OpenBucket(t.Context(), journal.Keys)
 	if err != nil {
 		t.Fatal(err)
 	}
-	note, err := notes.Get(t.Context(), "acme")
+	entry, err := bucket.Get(t.Context(), "acme")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := occurs(t, dir, note.Body); n == 0 {
+	if n := occurs(t, dir, entry.Body); n == 0 {
 		t.Fatal("the key is in no file, so this test would find nothing")
 	}
 
@@ -333,7 +333,7 @@ func TestShred(t *testing.T) {
 	if v := p.kept(t, ledger.System, ledger.Key("shred/acme/"+ids[0])); v != `{"state":"destroyed","by":"olga"}` {
 		t.Errorf("recorded is %s", v)
 	}
-	if n := occurs(t, dir, note.Body); n != 0 {
+	if n := occurs(t, dir, entry.Body); n != 0 {
 		t.Errorf("the key is still in %d files", n)
 	}
 	if err := reveal(p, "acme", "s/a", kept); !errors.Is(err, secret.ErrDestroyed) || !strings.Contains(err.Error(), "olga has shredded acme") {
@@ -354,13 +354,13 @@ func TestShred(t *testing.T) {
 		t.Errorf("a secret that was written since: %v", err)
 	}
 	if err := reveal(p, "acme", "s/a", kept); !errors.Is(err, secret.ErrDestroyed) {
-		t.Errorf("an old secret beside a new key: %v", err)
+		t.Errorf("an old secret after a new key: %v", err)
 	}
 }
 
 // A shredding that was killed between its steps is finished by the next one, and the
 // key is used no more meanwhile.
-func TestAShreddingThatWasKilled(t *testing.T) {
+func TestShred_KilledHalfway(t *testing.T) {
 	p := start(t, ledgertest.Server(t), newKEK(t))
 	p.set(t, "acme", "s/a", "1")
 	kept := p.kept(t, "acme", "s/a")
@@ -398,7 +398,7 @@ func (o once) Commit(ctx context.Context, t ledger.Tenant, cs ledger.ChangeSet) 
 }
 
 // A process that hears nothing of a shredding forgets the key soon.
-func TestKeysAreForgotten(t *testing.T) {
+func TestKeys_CacheExpires(t *testing.T) {
 	s, kek := ledgertest.Server(t), newKEK(t)
 	p := start(t, s, kek)
 	p.set(t, "acme", "s/a", "1")

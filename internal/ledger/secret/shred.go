@@ -50,7 +50,7 @@ func (k *Keyring) Shred(ctx context.Context, l Committer, t ledger.Tenant, by st
 	if err != nil {
 		return nil, 0, err
 	}
-	there, notes, err := k.find(ctx, keys, t)
+	there, entries, err := k.find(ctx, keys, t)
 	if err != nil {
 		return nil, 0, fmt.Errorf("shred %s: %w", t, err)
 	}
@@ -59,11 +59,11 @@ func (k *Keyring) Shred(ctx context.Context, l Committer, t ledger.Tenant, by st
 		return nil, 0, fmt.Errorf("shred %s: %w", t, err)
 	}
 	for _, id := range slices.Sorted(maps.Keys(known)) {
-		if known[id].State == Destroying && (len(notes) == 0 || !slices.Contains(there.ids(), id)) {
+		if known[id].State == Destroying && (len(entries) == 0 || !slices.Contains(there.ids(), id)) {
 			ids = append(ids, id)
 		}
 	}
-	if len(notes) > 0 {
+	if len(entries) > 0 {
 		ids = append(ids, there.ids()...)
 		begun := func(id string) bool { _, ok := known[id]; return ok }
 		if left := slices.DeleteFunc(there.ids(), begun); len(left) > 0 {
@@ -71,7 +71,7 @@ func (k *Keyring) Shred(ctx context.Context, l Committer, t ledger.Tenant, by st
 				return nil, 0, fmt.Errorf("shred %s: %w", t, err)
 			}
 		}
-		if err := erase(ctx, keys, notes); err != nil {
+		if err := erase(ctx, keys, entries); err != nil {
 			return nil, 0, fmt.Errorf("shred %s: erase its keys: %w", t, err)
 		}
 	}
@@ -160,7 +160,7 @@ func (s *shredded) load() (*shreds, error) {
 			is.keys[t] = make(map[string]Record)
 		}
 		var r Record
-		_ = json.Unmarshal([]byte(e.Value), &r) // by whatever hand: the key is refused
+		_ = json.Unmarshal([]byte(e.Value), &r) // by any process: the key is refused
 		is.keys[t][id] = r
 	}
 	s.loaded.Store(is)

@@ -102,7 +102,7 @@ func Ledger(ctx context.Context, cfg Config) (*Report, error) {
 	}
 	defer stop()
 	if v.evidence == nil {
-		return v.report, nil // there is no reading on
+		return v.report, nil // reading cannot continue
 	}
 	if err := v.readCheckpoints(ctx); err != nil {
 		return nil, err

@@ -135,7 +135,7 @@ func (f *folder) prints(t *testing.T) map[string][32]byte {
 	return out
 }
 
-func TestAStoppedLedgerIsVerifiedAndLeftAsItIs(t *testing.T) {
+func TestVerify_StoppedLedgerIsUnchanged(t *testing.T) {
 	f := newFolder(t, 60)
 	before := f.prints(t)
 	r := f.verify(t)
@@ -158,7 +158,7 @@ func TestAStoppedLedgerIsVerifiedAndLeftAsItIs(t *testing.T) {
 
 // A process that was killed leaves files that are behind the journal: they are
 // what the journal made, as far as they go.
-func TestFilesThatAreBehindAreNoFinding(t *testing.T) {
+func TestVerify_FilesBehindTheJournal(t *testing.T) {
 	f := newFolder(t, 30)
 	old := make(map[string][]byte)
 	for _, name := range []string{"tree.db", "replica.db"} {
@@ -181,7 +181,7 @@ func TestFilesThatAreBehindAreNoFinding(t *testing.T) {
 
 // The derived files may be missing only from a ledger that was just restored; an
 // existing file is compared with the journal in any case.
-func TestARestoredLedgerHasOnlyItsJournal(t *testing.T) {
+func TestVerify_RestoredLedger(t *testing.T) {
 	f := newFolder(t, 30)
 	for i, name := range []string{"tree.db", "replica.db"} {
 		if err := os.Remove(filepath.Join(f.dir, name)); err != nil {
@@ -198,7 +198,7 @@ func TestARestoredLedgerHasOnlyItsJournal(t *testing.T) {
 	}
 }
 
-func TestAJournalOfBeforeIsFound(t *testing.T) {
+func TestVerify_OlderJournal(t *testing.T) {
 	f := newFolder(t, 30)
 	backup := t.TempDir()
 	if err := os.CopyFS(backup, os.DirFS(filepath.Join(f.dir, "journal"))); err != nil {
@@ -222,7 +222,7 @@ func TestAJournalOfBeforeIsFound(t *testing.T) {
 }
 
 // An older checkpoint reveals what the folder cannot: all of it was set back.
-func TestAnEarlierCheckpointIsHeldAgainstTheLedger(t *testing.T) {
+func TestVerify_FromAnEarlierCheckpoint(t *testing.T) {
 	f := newFolder(t, 12)
 	backup := t.TempDir()
 	if err := os.CopyFS(backup, os.DirFS(f.dir)); err != nil {
@@ -277,7 +277,7 @@ func (f *folder) newest(t *testing.T) proof.Checkpoint {
 	return newest
 }
 
-func TestWhatCannotBeVerifiedIsAnError(t *testing.T) {
+func TestVerify_Errors(t *testing.T) {
 	f := newFolder(t, 3)
 	other, public, err := proof.GenerateKey(ledger.Epoch{1})
 	if err != nil || other == "" {

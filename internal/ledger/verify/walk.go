@@ -37,7 +37,7 @@ type walk struct {
 // claim is a checkpoint that the tree must have had.
 type claim struct {
 	proof.Checkpoint
-	// where it stands.
+	// its position.
 	where string
 }
 

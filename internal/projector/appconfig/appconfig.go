@@ -35,7 +35,7 @@ import (
 type settings struct {
 	awssdk.Account
 	// Application is the name of a tenant's application; "{tenant}" in it stands for the
-	// tenant, and must be there once. Empty means "stele-{tenant}".
+	// tenant, and must occur once. Empty means "stele-{tenant}".
 	Application string `json:"application,omitzero"`
 	// Environment and Profile are the names of each application's environment and
 	// configuration profile; empty means "live" and "settings".
@@ -124,7 +124,7 @@ func read(cfg projector.Settings) (set settings, l naming.PerTenant, err error) 
 	return set, l, err
 }
 
-// Fit reports which writes such a sink would not take. That a tenant's document has no
+// Fit reports which writes such a sink would reject. That a tenant's document has no
 // room for another key only the sink itself knows.
 func Fit(cfg projector.Settings) (projector.Fit, error) {
 	set, l, err := read(cfg)

@@ -16,7 +16,7 @@ import (
 	"github.com/stelehq/stele/internal/projector/internal/document"
 )
 
-// deployed is what is in effect in a place.
+// deployed is the configuration in effect of some resources.
 type deployed struct {
 	document document.Document
 	// version is the deployed version, and deployment the number of the environment's
@@ -31,7 +31,7 @@ type state document.Setting
 
 // deployed reads what is in effect. A version that is not a document, because another
 // writer put it there, has no settings: the next write replaces it.
-func (s *Store) deployed(ctx context.Context, t ledger.Tenant, p place) (d deployed, err error) {
+func (s *Store) deployed(ctx context.Context, t ledger.Tenant, p resources) (d deployed, err error) {
 	pages := appconfig.NewListDeploymentsPaginator(s.client, &appconfig.ListDeploymentsInput{ApplicationId: &p.application, EnvironmentId: &p.environment})
 	for pages.HasMorePages() && d.version == 0 { // the newest first
 		page, err := pages.NextPage(ctx)
@@ -58,7 +58,7 @@ func (s *Store) deployed(ctx context.Context, t ledger.Tenant, p place) (d deplo
 	if d.version == 0 {
 		return d, nil
 	}
-	if is := s.known(t); is.place == p && is.version == d.version {
+	if is := s.known(t); is.resources == p && is.version == d.version {
 		d.document = is.document
 		return d, nil
 	}
@@ -74,7 +74,7 @@ func (s *Store) deployed(ctx context.Context, t ledger.Tenant, p place) (d deplo
 }
 
 // content reads a version; the error is errMissing if it was deleted.
-func (s *Store) content(ctx context.Context, t ledger.Tenant, p place, version int32) ([]byte, error) {
+func (s *Store) content(ctx context.Context, t ledger.Tenant, p resources, version int32) ([]byte, error) {
 	out, err := s.client.GetHostedConfigurationVersion(ctx, &appconfig.GetHostedConfigurationVersionInput{
 		ApplicationId: &p.application, ConfigurationProfileId: &p.profile, VersionNumber: &version,
 	})
@@ -84,8 +84,8 @@ func (s *Store) content(ctx context.Context, t ledger.Tenant, p place, version i
 	return out.Content, nil
 }
 
-// current is what is in effect for a tenant; nothing as long as its place does not exist.
-func (s *Store) current(ctx context.Context, t ledger.Tenant) (p place, d deployed, err error) {
+// current is what is in effect for a tenant; nothing while its resources do not exist.
+func (s *Store) current(ctx context.Context, t ledger.Tenant) (p resources, d deployed, err error) {
 	if p, err = s.find(ctx, t); err == nil && p.complete() {
 		d, err = s.deployed(ctx, t, p)
 	}

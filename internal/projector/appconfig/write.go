@@ -79,7 +79,7 @@ func newest(writes []projector.Write, pending []int) string {
 }
 
 // deploy makes a document the deployed one, if what was read is still in effect.
-func (s *Store) deploy(ctx context.Context, t ledger.Tenant, p place, now deployed, next document.Document, description string) (err error) {
+func (s *Store) deploy(ctx context.Context, t ledger.Tenant, p resources, now deployed, next document.Document, description string) (err error) {
 	if now.busy != "" {
 		return fmt.Errorf("%s: %w", now.busy, errBusy)
 	}
@@ -112,7 +112,7 @@ func (s *Store) deploy(ctx context.Context, t ledger.Tenant, p place, now deploy
 }
 
 // versions are the numbers of all versions, in order.
-func (s *Store) versions(ctx context.Context, t ledger.Tenant, p place) (all []int32, err error) {
+func (s *Store) versions(ctx context.Context, t ledger.Tenant, p resources) (all []int32, err error) {
 	pages := appconfig.NewListHostedConfigurationVersionsPaginator(s.client, &appconfig.ListHostedConfigurationVersionsInput{
 		ApplicationId: &p.application, ConfigurationProfileId: &p.profile,
 	})
@@ -131,7 +131,7 @@ func (s *Store) versions(ctx context.Context, t ledger.Tenant, p place) (all []i
 
 // put returns a version with the content: a new one, or the newest, if that has it and is
 // not deployed. An attempt whose deployment failed has left that one.
-func (s *Store) put(ctx context.Context, t ledger.Tenant, p place, now deployed, versions []int32, content []byte, description string) (int32, error) {
+func (s *Store) put(ctx context.Context, t ledger.Tenant, p resources, now deployed, versions []int32, content []byte, description string) (int32, error) {
 	in := &appconfig.CreateHostedConfigurationVersionInput{
 		ApplicationId: &p.application, ConfigurationProfileId: &p.profile, Content: content, ContentType: aws.String("application/json"), Description: &description,
 	}
@@ -160,7 +160,7 @@ const kept = 50
 
 // prune deletes the oldest versions except those in use. That it cannot is a warning: the
 // deployment has begun.
-func (s *Store) prune(ctx context.Context, t ledger.Tenant, p place, versions []int32, used ...int32) {
+func (s *Store) prune(ctx context.Context, t ledger.Tenant, p resources, versions []int32, used ...int32) {
 	var failed error
 	for _, v := range versions[:max(0, len(versions)-kept)] {
 		if slices.Contains(used, v) {

@@ -15,7 +15,7 @@ import (
 	"github.com/stelehq/stele/internal/projector"
 )
 
-func TestABookForgetsOldDeletions(t *testing.T) {
+func TestBook_ForgetsOldDeletions(t *testing.T) {
 	b := book{entries: map[string]entry{
 		"old": {1, deleted}, "kept": {1, isJSON}, "late": {2, deleted}, "new": {2 + keepDeleted, isString},
 	}}
@@ -66,7 +66,7 @@ func FuzzParseName(f *testing.F) {
 }
 
 // A file that cannot be linked, here because it is on another file system, is copied.
-func TestAFileThatCannotBeLinkedIsCopied(t *testing.T) {
+func TestBook_CopiesWhatCannotBeLinked(t *testing.T) {
 	elsewhere, err := os.MkdirTemp("/dev/shm", "stele-*")
 	if err != nil {
 		t.Skip("there is no second file system:", err)

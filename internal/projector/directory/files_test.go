@@ -127,7 +127,7 @@ func TestLayout(t *testing.T) {
 	}
 }
 
-func TestWhoMayReadTheFiles(t *testing.T) {
+func TestMode_OfFiles(t *testing.T) {
 	for json, want := range map[string][2]fs.FileMode{
 		`{}`:              {0o600, 0o700},
 		`{"mode":"0640"}`: {0o640, 0o750},
@@ -152,7 +152,7 @@ func TestWhoMayReadTheFiles(t *testing.T) {
 }
 
 // Another mode is another route of the sink's, and so everything is written again.
-func TestAnotherModeIsWrittenAgain(t *testing.T) {
+func TestMode_ChangeRewritesFiles(t *testing.T) {
 	s := newStand(t, `{}`)
 	w := s.must("a/b", `1`)[0]
 	s.json = `{"mode":"0644"}`
@@ -170,7 +170,7 @@ func TestAnotherModeIsWrittenAgain(t *testing.T) {
 	}
 }
 
-func TestSettingsAreChecked(t *testing.T) {
+func TestSettings_Validation(t *testing.T) {
 	for json, want := range map[string]string{
 		`{"mode":"600x"}`:          "use 0600",
 		`{"mode":"0777"}`:          "use 0600",
@@ -191,7 +191,7 @@ func TestSettingsAreChecked(t *testing.T) {
 	}
 }
 
-func TestAFileCannotBeAFolder(t *testing.T) {
+func TestLayout_FileAndDirectoryConflict(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
 		commits [][]string
@@ -225,7 +225,7 @@ func TestAFileCannotBeAFolder(t *testing.T) {
 }
 
 // Only a disk fault or a manual edit causes these.
-func TestDamageIsSeenAndMended(t *testing.T) {
+func TestDrift_DamageIsRepaired(t *testing.T) {
 	for name, damage := range map[string]func(s *stand) error{
 		"a file that came out empty": func(s *stand) error { return os.Truncate(s.acme+"/a/b", 0) },
 		"a file that is cut":         func(s *stand) error { return os.Truncate(s.acme+"/a/b", 3) },
@@ -273,7 +273,7 @@ func TestDamageIsSeenAndMended(t *testing.T) {
 			}
 			s.files(map[string]string{"a/b": "value"})
 			if item, ok, err := s.store.Read(t.Context(), "acme/a/b"); err != nil || !ok || !s.store.Same(item, w) {
-				t.Errorf("it was mended and is %+v, %v", item, err)
+				t.Errorf("after the repair it is %+v, %v", item, err)
 			}
 		})
 	}
@@ -281,7 +281,7 @@ func TestDamageIsSeenAndMended(t *testing.T) {
 
 // A file that cannot be a key's is reported, removed on request, and never adopted;
 // files in other folders are not read.
-func TestFilesThatNoKeyHas(t *testing.T) {
+func TestDrift_FilesWithoutAKey(t *testing.T) {
 	s := newStand(t, `{}`)
 	s.must("a/b", `1`)
 	outside := filepath.Join(s.dir, "secret")

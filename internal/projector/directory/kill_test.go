@@ -86,7 +86,7 @@ again:
 
 // Programs see whole commits while a process writes that is killed again and again,
 // and what it has said is written is there.
-func TestKilledWhileProgramsRead(t *testing.T) {
+func TestWrite_KilledWhileProgramsRead(t *testing.T) {
 	dir := memory(t)
 	acme := filepath.Join(dir, "files", "acme")
 	acknowledged := 0

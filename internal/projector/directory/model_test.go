@@ -121,7 +121,7 @@ func path(t *rapid.T) string {
 
 // The files that programs see equal a model, whatever is written, edited, added and
 // deleted, and wherever a write is killed; and a scan classifies each file correctly.
-func TestFilesEqualAModel(t *testing.T) {
+func TestWrite_EqualsAModel(t *testing.T) {
 	dir := memory(t)
 	runs := 0
 	rapid.Check(t, func(t *rapid.T) {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestATenantRests(t *testing.T) {
+func TestPace_TenantRests(t *testing.T) {
 	for _, tc := range []struct {
 		name               string
 		took, since, limit time.Duration // limit: of the context, 0 for none
@@ -47,7 +47,7 @@ func TestATenantRests(t *testing.T) {
 	}
 }
 
-func TestARestEndsWithItsContext(t *testing.T) {
+func TestPace_RestEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var p pace
 		p.worked(time.Hour)

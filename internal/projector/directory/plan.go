@@ -49,9 +49,9 @@ func (s *Sink) plan(tr tree) (*plan, error) {
 	return p, nil
 }
 
-// apply plans the writes, and returns an error for each. Deletions come first, since
-// they may make room, and then the keys in their order, so that of two new ones that
-// are in each other's way it is always the same one that is refused.
+// apply plans the writes, and returns an error for each. Deletions come first, because
+// they can free a path, and then the keys in their order, so that of two new ones that
+// conflict it is always the same one that is refused.
 func (p *plan) apply(writes []projector.Write) ([]error, error) {
 	order := make([]int, len(writes))
 	for i := range order {

@@ -52,7 +52,7 @@ func (r *rounds) join(ctx context.Context, paths ...string) error {
 
 func (r *rounds) lead(ctx context.Context, n *round) {
 	defer close(n.done)
-	over := func() []string { // who comes from now on may write after the flush has begun
+	over := func() []string { // a later writer may write after the flush has begun
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if r.next == n {

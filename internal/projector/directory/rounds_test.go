@@ -12,7 +12,7 @@ import (
 
 // Who waits at once shares a flush; who comes while one runs has the next, after a
 // rest, because the first may have begun before what it has written.
-func TestManyShareAFlush(t *testing.T) {
+func TestRounds_ShareAFlush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var flushed [][]string
 		r := newRounds(func(paths []string) error {
@@ -41,7 +41,7 @@ func TestManyShareAFlush(t *testing.T) {
 	})
 }
 
-func TestAFlushThatFails(t *testing.T) {
+func TestRounds_FailedFlush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lost := errors.New("no disk")
 		r := newRounds(func([]string) error { return lost })
@@ -57,7 +57,7 @@ func TestAFlushThatFails(t *testing.T) {
 		}
 		r.turns.pace = pace{}
 		if err := r.join(t.Context(), "a"); err != nil {
-			t.Errorf("the round after is told %v", err)
+			t.Errorf("the next round gets %v", err)
 		}
 	})
 }

@@ -66,7 +66,7 @@ func (s *Sink) scan(ctx context.Context, tr tree, yield func(projector.Item) err
 	return err
 }
 
-// file reads a file that the walk has come by.
+// file reads a file that the walk has found.
 func (t tree) file(path, at string, mode fs.FileMode) (projector.Item, error) {
 	if !mode.IsRegular() {
 		return t.item(path, false, mode.String(), 0), nil
@@ -143,7 +143,7 @@ func (t tree) open(path string) (projector.Item, error) {
 	return t.item(path, true, text, mode), err
 }
 
-// Same reports whether the file is what Write makes of w.
+// Same reports whether the file equals the one that Write makes for w.
 func (s *Sink) Same(item projector.Item, w projector.Write) bool {
 	held, ok := item.State.(content)
 	if !ok || item.Tenant != w.Tenant || item.Key != w.Key || item.Revision != w.Revision {

@@ -9,7 +9,7 @@ import (
 )
 
 // flush makes everything below a sink's folder durable. One call for the file system
-// costs less than one for each file and folder, of which each flushes the disk.
+// costs less than one for each file and folder, because each flushes the disk.
 func flush(root string, _ []string) error {
 	f, err := os.Open(root)
 	if err != nil {

@@ -39,7 +39,7 @@ func (s *Sink) build(ctx context.Context, p *plan) (version string, err error) {
 		}
 		s.at("file")
 		to := filepath.Join(root, path)
-		if text, anew := p.texts[path]; anew {
+		if text, changed := p.texts[path]; changed {
 			err = s.writeFile(to, strings.NewReader(text))
 		} else {
 			err = s.keepFile(p.files[path], to)

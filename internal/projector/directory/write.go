@@ -33,7 +33,7 @@ func (s *Sink) tenant(name ledger.Tenant) *tenant {
 }
 
 // Write makes a version with the writes, which are of one tenant, and switches to
-// it. Where all of them are in the files already it makes none.
+// it. If all of them are in the files already, it makes none.
 func (s *Sink) Write(ctx context.Context, writes []projector.Write) ([]error, error) {
 	if len(writes) == 0 {
 		return nil, nil

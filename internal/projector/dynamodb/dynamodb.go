@@ -93,7 +93,7 @@ func Open(ctx context.Context, cfg projector.Settings) (projector.Sink, error) {
 	return s, nil
 }
 
-// Fit says which writes such a sink would not take.
+// Fit says which writes such a sink would reject.
 func Fit(cfg projector.Settings) (projector.Fit, error) {
 	_, s, err := read(cfg)
 	if err != nil {

@@ -29,7 +29,7 @@ func reader(t *testing.T, cfg projector.Settings) *dynamodb.Reader {
 	return r
 }
 
-func TestReaderReadsWhatAProjectorWrote(t *testing.T) {
+func TestReader_ItemsOfTheProjector(t *testing.T) {
 	endpoint := dynamotest.Start(t)
 	store := open(t, endpoint, "config", "")
 	h := hand{client(t, endpoint), "config"}
@@ -71,7 +71,7 @@ func TestReaderReadsWhatAProjectorWrote(t *testing.T) {
 }
 
 // DynamoDB may answer some of what it was asked for, and none at first.
-func TestReaderAsksAgainForWhatWasNotAnswered(t *testing.T) {
+func TestReader_UnprocessedKeysAreRetried(t *testing.T) {
 	endpoint := dynamotest.Start(t)
 	p := between(t, endpoint)
 	store := open(t, endpoint, "config", "")

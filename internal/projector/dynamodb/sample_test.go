@@ -28,7 +28,7 @@ func query(t *testing.T, c *sdk.Client, table, tenant, config string) []attribut
 	return out.Items
 }
 
-func TestTheSamplesReaderFindsWhatIsWritten(t *testing.T) {
+func TestSample_ReaderFindsItems(t *testing.T) {
 	endpoint := dynamotest.Start(t)
 	store := open(t, endpoint, "config", `, "layout": "aws-sample"`)
 	c := client(t, endpoint)
@@ -50,7 +50,7 @@ func TestTheSamplesReaderFindsWhatIsWritten(t *testing.T) {
 		t.Errorf("the reader finds an object as %v", got)
 	}
 	if item := read(t, store, "tenant_config_api/settings"); item.Value != `{"amcCode":"ACME002"}` {
-		t.Errorf("an object comes back as %s", item.Value)
+		t.Errorf("an object is returned as %s", item.Value)
 	}
 	gone := write(5, "tenant_config_payment-gateway", "")
 	must(t, store, gone)
@@ -66,7 +66,7 @@ func TestTheSamplesReaderFindsWhatIsWritten(t *testing.T) {
 	}
 }
 
-func TestTheSampleHoldsObjectsOnly(t *testing.T) {
+func TestSample_ObjectsOnly(t *testing.T) {
 	store := open(t, dynamotest.Start(t), "config", `, "layout": "aws-sample"`)
 	for value, held := range map[string]bool{
 		`[]`: true, `{}`: true, `[{}]`: true, `[{"a":[1]},{}]`: true,
@@ -89,7 +89,7 @@ func TestTheSampleHoldsObjectsOnly(t *testing.T) {
 }
 
 // Items that the sample's own script has seeded are seen as foreign, and taken over.
-func TestSeedsOfTheSample(t *testing.T) {
+func TestSample_Seeds(t *testing.T) {
 	endpoint := dynamotest.Start(t)
 	store := open(t, endpoint, "config", `, "layout": {"preset": "aws-sample", "prefix": "tenantconfig/"}`)
 	seed := attributes{"pk": s("TENANT#acme"), "sk": s("CONFIG#api-settings"), "isActive": b(true), "version": n("9"), "config": list(object(attributes{"amcCode": s("A")}))}

@@ -16,7 +16,7 @@ import (
 	"github.com/stelehq/stele/internal/projector/dynamotest"
 )
 
-func TestOpenRefuses(t *testing.T) {
+func TestOpen_Rejects(t *testing.T) {
 	endpoint := dynamotest.Start(t)
 	c := client(t, endpoint)
 	table := func(name string, keys ...string) { // pairs of a name and a type
@@ -62,7 +62,7 @@ func TestOpenRefuses(t *testing.T) {
 }
 
 // dynalite supports neither, which is only logged.
-func TestCreateAsksForExpiryAndRecovery(t *testing.T) {
+func TestCreate_EnablesExpiryAndRecovery(t *testing.T) {
 	var log strings.Builder
 	endpoint := dynamotest.Start(t)
 	p := between(t, endpoint)
@@ -96,7 +96,7 @@ func TestCreateAsksForExpiryAndRecovery(t *testing.T) {
 	}
 }
 
-func TestScanReadsAllPages(t *testing.T) {
+func TestScan_ReadsAllPages(t *testing.T) {
 	endpoint := dynamotest.Start(t)
 	store := open(t, endpoint, "config", "")
 	want := make(map[ledger.Key]bool)

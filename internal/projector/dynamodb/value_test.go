@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestNumbersAreNeverRounded(t *testing.T) {
+func TestValue_NumbersAreExact(t *testing.T) {
 	nines := strings.Repeat("9", 38)
 	for in, want := range map[string]string{
 		"0": "0", "-0": "0", "0.0": "0", "0e999": "0", "0e99999999999999999999": "0",
@@ -75,7 +75,7 @@ func quoted(s string) string {
 	return string(v)
 }
 
-func TestWhatDynamoDBHoldsComesBack(t *testing.T) {
+func TestValue_RoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		v, err := ledger.ParseValue(held(4).Draw(t, "value"))
 		if err != nil {
@@ -87,7 +87,7 @@ func TestWhatDynamoDBHoldsComesBack(t *testing.T) {
 		}
 		back, err := plain(n)
 		if err != nil || !v.Equal(back) {
-			t.Fatalf("%s comes back as %s, %v", v, back, err)
+			t.Fatalf("%s is returned as %s, %v", v, back, err)
 		}
 		again, err := native(back, 1)
 		if err != nil || !equal(n, again) {
@@ -96,7 +96,7 @@ func TestWhatDynamoDBHoldsComesBack(t *testing.T) {
 	})
 }
 
-func TestWhatDynamoDBDoesNotHold(t *testing.T) {
+func TestValue_Unsupported(t *testing.T) {
 	for v, want := range map[ledger.Value]error{
 		`{"":1}`:          errNoName,
 		`[{"a":{"":[]}}]`: errNoName,
@@ -145,7 +145,7 @@ func FuzzNative(f *testing.F) {
 }
 
 // Types that only manual edits create are JSON as well.
-func TestTypesThatJSONHasNot(t *testing.T) {
+func TestValue_TypesWithoutJSON(t *testing.T) {
 	for want, v := range map[ledger.Value]types.AttributeValue{
 		`["a","b"]`:    &types.AttributeValueMemberSS{Value: []string{"a", "b"}},
 		`[1,2.5]`:      &types.AttributeValueMemberNS{Value: []string{"1", "2.5"}},
@@ -183,7 +183,7 @@ func TestItemSize(t *testing.T) {
 	}
 }
 
-func TestPlacesAreTheirKeys(t *testing.T) {
+func TestLayout_KeysOfItems(t *testing.T) {
 	l := presets[presetSample]
 	at, err := l.place("acme", "tenant_config_payment/gateway")
 	if err != nil || at != (place{"TENANT#acme", "CONFIG#payment/gateway"}) {

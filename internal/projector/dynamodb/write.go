@@ -84,8 +84,7 @@ func (s *sink) write(ctx context.Context, w projector.Write) error {
 // first time may have been lost. An item without a revision was never written by a
 // projector, or was edited by hand.
 //
-// An item that is being replaced must be as it was seen, whatever it claims to be, or
-// older.
+// An item that is being replaced must be as it was read, or have an older revision.
 func (s *sink) condition(ctx context.Context, e *expression, at place, w projector.Write, item attributes) (string, error) {
 	epoch, revision := e.name(s.layout.Epoch), e.name(s.layout.Revision)
 	ours, own := e.value(item[s.layout.Epoch]), e.value(item[s.layout.Revision])

@@ -80,7 +80,7 @@ func read(t testing.TB, store projector.Store, key ledger.Key) projector.Item {
 	return item
 }
 
-func TestAnItemIsWhatTheDocumentationSays(t *testing.T) {
+func TestWrite_DocumentedItem(t *testing.T) {
 	endpoint := dynamotest.Start(t)
 	store := open(t, endpoint, "config", `, "tombstone_ttl": "720h"`)
 	h := hand{client(t, endpoint), "config"}
@@ -109,7 +109,7 @@ func TestAnItemIsWhatTheDocumentationSays(t *testing.T) {
 	}
 }
 
-func TestWhatDoesNotFit(t *testing.T) {
+func TestWrite_TooLarge(t *testing.T) {
 	endpoint := dynamotest.Start(t)
 	store := open(t, endpoint, "config", "")
 	h := hand{client(t, endpoint), "config"}
@@ -152,7 +152,7 @@ func TestWhatDoesNotFit(t *testing.T) {
 
 // Every attribute that the sink writes is compared with the ledger, and attributes of other
 // programs are neither changed nor compared.
-func TestAnEditOfAnyAttributeIsSeen(t *testing.T) {
+func TestDrift_EditOfAnyAttribute(t *testing.T) {
 	endpoint := dynamotest.Start(t)
 	store := open(t, endpoint, "config", `, "tombstone_ttl": "720h"`)
 	h := hand{client(t, endpoint), "config"}
@@ -161,7 +161,7 @@ func TestAnEditOfAnyAttributeIsSeen(t *testing.T) {
 		must(t, store, w)
 		h.edit(t, string(w.Key), "theirs", s("kept"))
 		if !store.Same(read(t, store, w.Key), w) {
-			t.Errorf("%s is not the same when somebody has added to it", w.Key)
+			t.Errorf("%s counts as drifted because of a foreign attribute", w.Key)
 		}
 		for name := range h.item(t, string(w.Key)) {
 			if name == "tenant" || name == "key" || name == "theirs" {
@@ -182,13 +182,13 @@ func TestAnEditOfAnyAttributeIsSeen(t *testing.T) {
 			}
 		}
 		if got := h.item(t, string(w.Key))["theirs"]; !reflect.DeepEqual(got, s("kept")) {
-			t.Errorf("what somebody has added to %s is %v now", w.Key, got)
+			t.Errorf("the foreign attribute of %s is %v now", w.Key, got)
 		}
 	}
 }
 
 // An item that says of no revision, or not as a number, is not newer.
-func TestAnEditWithoutARevisionGivesWayToAWrite(t *testing.T) {
+func TestWrite_OverwritesItemWithoutRevision(t *testing.T) {
 	endpoint := dynamotest.Start(t)
 	store := open(t, endpoint, "config", "")
 	h := hand{client(t, endpoint), "config"}
@@ -205,7 +205,7 @@ func TestAnEditWithoutARevisionGivesWayToAWrite(t *testing.T) {
 
 // The replaced item is the one that was seen, whatever revision it claims. An edit
 // after that stays, until it is seen itself or a newer write comes.
-func TestReplaceMindsWhatCameAfterIt(t *testing.T) {
+func TestReplace_DetectsLaterChanges(t *testing.T) {
 	endpoint := dynamotest.Start(t)
 	store := open(t, endpoint, "config", "")
 	h := hand{client(t, endpoint), "config"}
@@ -254,7 +254,7 @@ func TestReplaceMindsWhatCameAfterIt(t *testing.T) {
 	}
 }
 
-func TestFailures(t *testing.T) {
+func TestWrite_Failures(t *testing.T) {
 	endpoint := dynamotest.Start(t)
 	p := between(t, endpoint)
 	store := open(t, p.endpoint, "config", "")
@@ -336,7 +336,7 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-func TestNothingIsSentAfterTheDeadline(t *testing.T) {
+func TestWrite_AfterTheDeadline(t *testing.T) {
 	p := between(t, dynamotest.Start(t))
 	store := open(t, p.endpoint, "config", "")
 	must(t, store, write(1, "a", "1"))
@@ -356,7 +356,7 @@ func TestNothingIsSentAfterTheDeadline(t *testing.T) {
 
 // G12: whatever is written again, out of order, or interrupted, the table ends equal to
 // the ledger, and no item ever goes back.
-func TestTheNewestRevisionStays(t *testing.T) {
+func TestWrite_NewestRevisionStays(t *testing.T) {
 	p := between(t, dynamotest.Start(t))
 	checks := 0
 	rapid.Check(t, func(rt *rapid.T) {

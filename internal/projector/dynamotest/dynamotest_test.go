@@ -7,7 +7,7 @@ import (
 	"github.com/stelehq/stele/internal/projector/dynamotest"
 )
 
-func TestItAnswersUntilItIsStopped(t *testing.T) {
+func TestStart_AnswersUntilStopped(t *testing.T) {
 	s, err := dynamotest.Run()
 	if err == dynamotest.ErrMissing {
 		t.Skip(err)

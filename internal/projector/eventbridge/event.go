@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// maxEntries and maxRequest are the most entries in a request and the most
-	// bytes that they have together: "less than 1 MB", of which the smaller meaning.
+	// maxEntries and maxRequest are the most entries in a request and the most bytes that
+	// they have together: "less than 1 MB", in its smaller meaning.
 	// https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html
 	maxEntries = 10
 	maxRequest = 1_000_000
@@ -22,7 +22,7 @@ const (
 	timeSize = 14
 )
 
-// event is a write on its way to the bus.
+// event is a write as an event for the bus.
 type event struct {
 	write  int // its index
 	detail events.ConfigurationChanged

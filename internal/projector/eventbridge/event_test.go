@@ -12,7 +12,7 @@ import (
 	"github.com/stelehq/stele/schemas/events"
 )
 
-func TestTheEvent(t *testing.T) {
+func TestEvent_Content(t *testing.T) {
 	server, sink := start(t, `{"source":"com.example.stele"}`)
 	set := write(4, `{"max":9007199254740993,"one":1.0,"html":"<&>"}`, loud)
 	deleted := write(2, "", loud)
@@ -78,7 +78,7 @@ func schemaOf(t *testing.T) func(detail []byte) {
 }
 
 // A value that cannot be in an event does not prevent the event.
-func TestValuesThatAreLeftOut(t *testing.T) {
+func TestEvent_OmittedValues(t *testing.T) {
 	server, sink := start(t, `{}`)
 	nested := func(levels int) ledger.Value {
 		return ledger.Value(strings.Repeat("[", levels) + strings.Repeat("]", levels))
@@ -128,7 +128,7 @@ func TestValuesThatAreLeftOut(t *testing.T) {
 	}
 }
 
-func TestLargeEventsShareRequestsThatAreSmallEnough(t *testing.T) {
+func TestBatches_LargeEvents(t *testing.T) {
 	server, sink := start(t, `{}`)
 	var writes []projector.Write
 	for i := range 20 {
@@ -146,7 +146,7 @@ func TestLargeEventsShareRequestsThatAreSmallEnough(t *testing.T) {
 }
 
 // Old commits, of an import, and a tenant's own clock: the event has their time.
-func TestTheTimeIsTheCommits(t *testing.T) {
+func TestEvent_TimeOfTheCommit(t *testing.T) {
 	server, sink := start(t, `{}`)
 	for i, at := range []time.Time{time.Unix(0, 0), time.Date(2012, 10, 1, 9, 0, 0, 999, time.FixedZone("", 3600))} {
 		w := write(i, "1", quiet)

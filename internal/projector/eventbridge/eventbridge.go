@@ -141,7 +141,7 @@ func (s *sink) checkBus(ctx context.Context) error {
 	}
 	if awssdk.Denied(err) {
 		// A bus of another account usually allows events:PutEvents alone.
-		s.warn(fmt.Sprintf("it may not call events:DescribeEventBus on bus %s, so it cannot find out whether the bus exists: EventBridge drops events for a bus that does not", s.bus))
+		s.warn(fmt.Sprintf("it is not allowed to call events:DescribeEventBus on bus %s, so it cannot find out whether the bus exists: EventBridge drops events for a bus that does not", s.bus))
 		s.seen = begun
 		return nil
 	}

@@ -105,7 +105,7 @@ func TestSettings(t *testing.T) {
 }
 
 // EventBridge takes events for a bus that is not there, and drops them.
-func TestABusThatIsNotThereGetsNothing(t *testing.T) {
+func TestWrite_MissingBus(t *testing.T) {
 	server, sink := start(t, `{"bus":"stele"}`)
 	writes := []projector.Write{write(0, "1", quiet)}
 	if _, err := sink.Write(t.Context(), writes); err == nil || !strings.Contains(err.Error(), `event bus "stele" does not exist in us-east-1`) {
@@ -130,7 +130,7 @@ func TestABusThatIsNotThereGetsNothing(t *testing.T) {
 
 // A substitute for AWS answers that the bus does not exist; that is not a fault of the
 // events.
-func TestABusThatIsNotThere_Answered(t *testing.T) {
+func TestWrite_MissingBusAnswered(t *testing.T) {
 	server, sink := start(t, `{"bus":"stele"}`)
 	server.SetFaults(fakeaws.Faults{MissingBus: true, Denied: []string{"DescribeEventBus"}})
 	writes := []projector.Write{write(0, "1", quiet)}
@@ -145,7 +145,7 @@ func TestABusThatIsNotThere_Answered(t *testing.T) {
 }
 
 // A bus of another account usually allows PutEvents alone: that is a warning.
-func TestDescribeEventBusIsOptional(t *testing.T) {
+func TestOpen_DescribeEventBusIsOptional(t *testing.T) {
 	const bus = "arn:aws:events:us-east-1:210987654321:event-bus/default"
 	server, sink := start(t, `{"bus":"`+bus+`"}`)
 	server.SetFaults(fakeaws.Faults{Denied: []string{"DescribeEventBus"}})
@@ -162,7 +162,7 @@ func TestDescribeEventBusIsOptional(t *testing.T) {
 	}
 }
 
-func TestNothingIsSentAfterTheDeadline(t *testing.T) {
+func TestWrite_AfterTheDeadline(t *testing.T) {
 	server, sink := start(t, `{}`)
 	all(t, sink, write(0, "1", quiet))
 	before := server.Calls("PutEvents")

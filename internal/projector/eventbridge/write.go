@@ -135,7 +135,7 @@ func failure(r types.PutEventsResultEntry) string {
 	return aws.ToString(r.ErrorCode) + ": " + aws.ToString(r.ErrorMessage)
 }
 
-// throttled reports whether the bus took nothing because it is asked too much.
+// throttled reports whether the bus rejected everything because of too many requests.
 func throttled(results []types.PutEventsResultEntry) bool {
 	for _, r := range results {
 		if aws.ToString(r.ErrorCode) != "ThrottlingException" {

@@ -31,7 +31,7 @@ func poison(codes map[ledger.Key]string) fakeaws.Faults {
 	}}
 }
 
-func TestWhatIsPoisonAndWhatIsNot(t *testing.T) {
+func TestWrite_ClassifiesErrors(t *testing.T) {
 	server, sink := start(t, `{}`)
 	codes := map[string]bool{ // rejected permanently?
 		"InternalFailure":                     false,
@@ -70,7 +70,7 @@ func TestWhatIsPoisonAndWhatIsNot(t *testing.T) {
 }
 
 // A request that is refused as a whole, and does not say for which event.
-func TestPoisonOfAWholeRequestIsFound(t *testing.T) {
+func TestWrite_FindsThePoisonOfARequest(t *testing.T) {
 	server, sink := start(t, `{}`)
 	server.SetLimits(fakeaws.Limits{EventBytes: 20_000}) // as of another bus, or another year
 	writes := numbered(10)
@@ -91,7 +91,7 @@ func TestPoisonOfAWholeRequestIsFound(t *testing.T) {
 	}
 }
 
-func TestABusThatDoesNotAnswer(t *testing.T) {
+func TestWrite_BusWithoutAnAnswer(t *testing.T) {
 	server, sink := start(t, `{}`)
 	puts := []string{"PutEvents"}
 	for name, f := range map[string]fakeaws.Faults{
@@ -120,7 +120,7 @@ func TestABusThatDoesNotAnswer(t *testing.T) {
 }
 
 // What came before the bus stopped answering is not sent again.
-func TestABusThatStopsAnswering(t *testing.T) {
+func TestWrite_BusStopsAnswering(t *testing.T) {
 	server, sink := start(t, `{}`)
 	server.SetFaults(fakeaws.Faults{Rates: map[string]float64{"PutEvents": 0.001}}) // one, and then none for long
 	writes := numbered(25)
@@ -149,7 +149,7 @@ func TestABusThatStopsAnswering(t *testing.T) {
 
 // A bus that fails 30 % of the events, loses 5 % of the answers and will never take
 // some: the others arrive, each at least once.
-func TestEveryChangeArrives(t *testing.T) {
+func TestWrite_EveryChangeArrives(t *testing.T) {
 	n := 20_000
 	if testing.Short() {
 		n = 2000

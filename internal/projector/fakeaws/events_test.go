@@ -37,7 +37,7 @@ func entry(detail string) types.PutEventsRequestEntry {
 	return types.PutEventsRequestEntry{Source: aws.String("src"), DetailType: aws.String("type"), Detail: &detail}
 }
 
-func TestPutEventsWhole(t *testing.T) {
+func TestPutEvents_Requests(t *testing.T) {
 	s, c := startEvents(t)
 	s.SetLimits(fakeaws.Limits{EventBytes: 1000})
 	// 7 bytes of source and type, and the detail.
@@ -66,7 +66,7 @@ func TestPutEventsWhole(t *testing.T) {
 	}
 }
 
-func TestPutEventsEntries(t *testing.T) {
+func TestPutEvents_Entries(t *testing.T) {
 	s, c := startEvents(t)
 	nested := func(levels int) string {
 		return strings.Repeat(`{"a":`, levels-1) + `{}` + strings.Repeat(`}`, levels-1)
@@ -116,7 +116,7 @@ func TestPutEventsEntries(t *testing.T) {
 	}
 }
 
-func TestEventFaults(t *testing.T) {
+func TestPutEvents_Faults(t *testing.T) {
 	s, c := startEvents(t)
 	s.SetFaults(fakeaws.Faults{FailedEntries: 0.5, Poison: func(e fakeaws.Event) string {
 		if string(e.Detail) == `{"bad":1}` {

@@ -40,7 +40,7 @@ type Faults struct {
 	Poison func(Event) (errorCode string)
 	// Denied are operations that are answered with an AccessDeniedException.
 	Denied []string
-	// Policy reports whether a caller may make a call, of which it sees the body, or for S3
+	// Policy reports whether a caller may make a call; it gets the call's body, or for S3
 	// the URL; nil allows everything. Denied calls are answered like Denied.
 	Policy func(by Caller, operation string, request []byte) bool
 	// UnknownKeys has KMS reject unknown keys: all except alias/aws/ssm and

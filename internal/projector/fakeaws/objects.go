@@ -83,7 +83,7 @@ var (
 	errNoKey        = &apiError{"NoSuchKey", "The specified key does not exist.", http.StatusNotFound}
 )
 
-// check holds a write against its preconditions.
+// check compares a write with its preconditions.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 func (o *Object) check(h http.Header) error {
 	if h.Get("If-None-Match") == "*" && o != nil {

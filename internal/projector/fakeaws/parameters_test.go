@@ -165,7 +165,7 @@ func TestPutParameter(t *testing.T) {
 }
 
 // https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html#API_PutParameter_Errors
-func TestParameterLimits(t *testing.T) {
+func TestPutParameter_Limits(t *testing.T) {
 	s, c := start(t)
 	s.SetLimits(fakeaws.Limits{Standard: 1, Advanced: 1})
 	for _, in := range []*ssm.PutParameterInput{put("/a", "v"), advanced(put("/b", "v")), overwrite(put("/a", "w"))} {
@@ -428,7 +428,7 @@ func TestDelete(t *testing.T) {
 }
 
 // An edit in the AWS console makes a version like any other.
-func TestEditByHand(t *testing.T) {
+func TestParameters_EditByHand(t *testing.T) {
 	s, c := start(t)
 	in := put("/a", "v")
 	in.Description = aws.String("mine")
@@ -490,7 +490,7 @@ func TestFaults(t *testing.T) {
 
 // Faults that can be switched on: unknown keys are rejected, operations are denied, and
 // DescribeParameters is behind.
-func TestFaultsOfParameters(t *testing.T) {
+func TestParameters_Faults(t *testing.T) {
 	s, c := start(t)
 	secret := secure(put("/s", "v"))
 	secret.KeyId = aws.String("alias/mine")
@@ -499,7 +499,7 @@ func TestFaultsOfParameters(t *testing.T) {
 	}
 	s.SetFaults(fakeaws.Faults{UnknownKeys: true})
 	if _, err := c.GetParameter(t.Context(), &ssm.GetParameterInput{Name: aws.String("/s"), WithDecryption: aws.Bool(true)}); code(err) != "InvalidKeyId" {
-		t.Errorf("decrypted with a key that nobody has made: %v", err)
+		t.Errorf("decrypted with a key that does not exist: %v", err)
 	}
 	s.AddKey("alias/mine")
 	if _, err := c.PutParameter(t.Context(), overwrite(secret)); err != nil {

@@ -69,7 +69,7 @@ func TestPattern(t *testing.T) {
 	}
 }
 
-func TestPatternsThatAreNone(t *testing.T) {
+func TestPattern_Invalid(t *testing.T) {
 	for _, pattern := range []string{
 		``, `[]`, `{}`, `{"a":{}}`, `{"a":[]}`, `{"a":"x"}`, `{"a":[["x"]]}`, `{"a":["x"]} 1`,
 		`{"a":[{}]}`, `{"a":[{"prefix":"x","suffix":"y"}]}`, `{"a":[{"prefix":1}]}`, `{"a":[{"contains":"x"}]}`,

@@ -16,7 +16,7 @@ import (
 
 // A scan reads descriptions first; what changes before it comes to the values is
 // seen as it is then.
-func TestAScanSeesWhatChangesMeanwhile(t *testing.T) {
+func TestScan_ConcurrentChanges(t *testing.T) {
 	aws := start(t)
 	s := open(t, aws, "")
 	must(t, s, keys(10, 1)...)
@@ -51,7 +51,7 @@ func TestAScanSeesWhatChangesMeanwhile(t *testing.T) {
 
 // A value and a description that are read together are of the same version, whatever
 // edits happen between the two requests.
-func TestValueAndDescriptionBelongTogether(t *testing.T) {
+func TestScan_ValueAndDescriptionOfOneVersion(t *testing.T) {
 	aws := start(t)
 	s := open(t, aws, "")
 	must(t, s, write(1, "a", `1`))
@@ -91,7 +91,7 @@ func TestValueAndDescriptionBelongTogether(t *testing.T) {
 
 // A manual change that was not detected yet is overwritten by the ledger's next one,
 // and the log records it.
-func TestAnOverwrittenEditIsLogged(t *testing.T) {
+func TestWrite_OverwrittenEditIsLogged(t *testing.T) {
 	aws := start(t)
 	var log bytes.Buffer
 	cfg := settings(aws, epoch, "")

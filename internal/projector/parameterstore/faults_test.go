@@ -87,7 +87,7 @@ func TestReplay(t *testing.T) {
 }
 
 // A parameter with a newer revision stays, unless it is to be replaced.
-func TestNewerIsKept(t *testing.T) {
+func TestWrite_NewerRevisionStays(t *testing.T) {
 	aws := start(t)
 	must(t, open(t, aws, ""), write(5, "a", `"new"`))
 	old := write(4, "a", `"old"`)
@@ -111,7 +111,7 @@ func TestNewerIsKept(t *testing.T) {
 
 // A crash after a put and before its answer: the next try, of this process or another
 // one, finds it done.
-func TestLostAnswers(t *testing.T) {
+func TestWrite_LostAnswers(t *testing.T) {
 	aws := start(t)
 	for i, again := range []func(projector.Store) projector.Store{
 		func(s projector.Store) projector.Store { return s },
@@ -146,7 +146,7 @@ func TestLostAnswers(t *testing.T) {
 
 // With all faults at once, the final state equals the writes, each parameter's
 // revisions never went back, and only lost answers cost a version.
-func TestManyFaults(t *testing.T) {
+func TestWrite_ManyFaults(t *testing.T) {
 	aws := start(t)
 	aws.SetFaults(fakeaws.Faults{Throttled: 0.1, Broken: 0.1, Lost: 0.1, Operations: []string{"PutParameter", "DeleteParameter"}})
 	s := open(t, aws, "")
@@ -204,7 +204,7 @@ func untilDone(t *testing.T, s projector.Store, writes []projector.Write) {
 }
 
 // The service's own errors are the call's; the reads continue by the SDK's own retries.
-func TestErrorsOfTheCall(t *testing.T) {
+func TestWrite_ErrorsOfTheCall(t *testing.T) {
 	aws := start(t)
 	s := open(t, aws, "")
 	must(t, s, write(1, "a", `1`))
@@ -224,7 +224,7 @@ func TestErrorsOfTheCall(t *testing.T) {
 }
 
 // No request is sent after the deadline; a rate that does not fit is an error at once.
-func TestTheDeadline(t *testing.T) {
+func TestWrite_Deadline(t *testing.T) {
 	aws := start(t)
 	cfg := settings(aws, epoch, "")
 	cfg.JSON = []byte(strings.Replace(string(cfg.JSON), `"rate": 200`, `"rate": 1`, 1))
@@ -258,7 +258,7 @@ func TestTheDeadline(t *testing.T) {
 }
 
 // The oldest of 100 versions with a label blocks its own parameter only.
-func TestLabelledVersions(t *testing.T) {
+func TestWrite_LabeledVersions(t *testing.T) {
 	aws := start(t)
 	s := open(t, aws, "")
 	must(t, s, write(1, "a", `1`))
@@ -279,7 +279,7 @@ func TestLabelledVersions(t *testing.T) {
 }
 
 // A full account refuses new parameters until there is room.
-func TestAFullAccount(t *testing.T) {
+func TestWrite_FullAccount(t *testing.T) {
 	aws := start(t)
 	aws.SetLimits(fakeaws.Limits{Standard: 1})
 	s := open(t, aws, "")
@@ -295,7 +295,7 @@ func TestAFullAccount(t *testing.T) {
 }
 
 // AWS asks for half a minute between a parameter's deletion and its next life.
-func TestRecreation(t *testing.T) {
+func TestWrite_Recreation(t *testing.T) {
 	aws := start(t)
 	cfg := settings(aws, epoch, "")
 	cfg.JSON = []byte(strings.Replace(string(cfg.JSON), `, "recreate_after": "0s"`, "", 1))

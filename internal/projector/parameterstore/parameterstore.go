@@ -127,7 +127,7 @@ func Open(ctx context.Context, cfg projector.Settings) (projector.Sink, error) {
 // what fits there fits everywhere.
 const longestRegion = "ap-southeast-1"
 
-// Fit says which writes such a sink would not take.
+// Fit says which writes such a sink would reject.
 func Fit(cfg projector.Settings) (projector.Fit, error) {
 	set, err := read(cfg)
 	if err != nil {

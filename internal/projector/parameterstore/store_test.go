@@ -139,7 +139,7 @@ func TestStore(t *testing.T) {
 	}
 }
 
-func TestWhatIsWritten(t *testing.T) {
+func TestWrite_Parameters(t *testing.T) {
 	aws := start(t)
 	s := open(t, aws, "")
 	must(t, s,
@@ -199,7 +199,7 @@ func TestSecureStrings(t *testing.T) {
 }
 
 // A key of KMS that is dead is in the way of its own parameters alone.
-func TestADeadKey(t *testing.T) {
+func TestWrite_DisabledKMSKey(t *testing.T) {
 	aws := start(t)
 	dead := secret(write(1, "dead", `"hidden"`), "alias/dead")
 	must(t, open(t, aws, ""), dead, write(1, "a", `1`))
@@ -212,7 +212,7 @@ func TestADeadKey(t *testing.T) {
 		t.Errorf("with a dead key: %v", errs)
 	}
 	if v, _ := aws.Parameters.Get("/stele/acme/a"); v.Value != "2" {
-		t.Errorf("beside it stands %s", v.Value)
+		t.Errorf("next to it is %s", v.Value)
 	}
 	// A sweep also continues past it.
 	scanned := make(map[ledger.Key]projector.Item)
@@ -228,15 +228,15 @@ func TestADeadKey(t *testing.T) {
 
 // An error that can be fixed in the account is never a rejection: the write succeeds
 // after that.
-func TestErrorsThatARetryHeals(t *testing.T) {
+func TestWrite_RetriedErrors(t *testing.T) {
 	first := secret(write(1, "s", `"hidden"`), "alias/mine")
 	for what, f := range map[string]fakeaws.Faults{
-		"writes are denied":     {Denied: []string{"PutParameter"}},
-		"reads are denied":      {Denied: []string{"GetParameters"}},
-		"the key is dead":       {DeadKeys: []string{"alias/mine"}},
-		"nobody made the key":   {UnknownKeys: true},
-		"the account is full":   {},
-		"describing is too old": {Stale: time.Hour},
+		"writes are denied":      {Denied: []string{"PutParameter"}},
+		"reads are denied":       {Denied: []string{"GetParameters"}},
+		"the key is dead":        {DeadKeys: []string{"alias/mine"}},
+		"the key does not exist": {UnknownKeys: true},
+		"the account is full":    {},
+		"describing is too old":  {Stale: time.Hour},
 	} {
 		t.Run(what, func(t *testing.T) {
 			aws := start(t)
@@ -276,7 +276,7 @@ func retried(t testing.TB, err error) string {
 }
 
 // While DescribeParameters is behind, what it knows is written, and the rest later.
-func TestStaleDescriptions(t *testing.T) {
+func TestScan_StaleDescriptions(t *testing.T) {
 	aws := start(t)
 	must(t, open(t, aws, ""), keys(3, 1)...)
 	const stale = time.Second
@@ -296,7 +296,7 @@ func TestStaleDescriptions(t *testing.T) {
 }
 
 // A SecureString keeps the key that it was found with, unless the route names one.
-func TestTheKeyThatWasFoundIsKept(t *testing.T) {
+func TestWrite_KeepsTheKMSKey(t *testing.T) {
 	aws := start(t)
 	if err := aws.Parameters.Edit("/stele/acme/s", func(v *fakeaws.Version) {
 		v.Type, v.KeyID, v.Value = fakeaws.SecureString, "alias/theirs", "hidden"
@@ -430,7 +430,7 @@ func TestWarnings(t *testing.T) {
 
 // Of two keys of which one is a level of the other the services of the AWS sample can
 // load neither: the second one is parked, until the first one is gone.
-func TestNestedKeysOfTheSample(t *testing.T) {
+func TestSample_NestedKeys(t *testing.T) {
 	aws := start(t)
 	const preset = `, "preset": "aws-sample"`
 	key := func(path string, rev ledger.Revision, v ledger.Value) projector.Write {
@@ -484,7 +484,7 @@ func TestRefusals(t *testing.T) {
 }
 
 // What AWS keeps for itself, and what is too long, depends on the layout.
-func TestRefusedNames(t *testing.T) {
+func TestWrite_RejectedNames(t *testing.T) {
 	aws := start(t)
 	for _, c := range []struct {
 		more   string
@@ -543,7 +543,7 @@ func TestAWSSample(t *testing.T) {
 }
 
 // A parameter below a tenant's path that does not belong to a key is still an item.
-func TestForeignNames(t *testing.T) {
+func TestScan_ForeignNames(t *testing.T) {
 	aws := start(t)
 	s := open(t, aws, `, "preset": "aws-sample"`)
 	for _, name := range []string{"/config-service/acme/dev/constructor", "/config-service/acme/dev/a/.."} {
@@ -572,7 +572,7 @@ func TestForeignNames(t *testing.T) {
 	}
 }
 
-func TestOpenRefuses(t *testing.T) {
+func TestOpen_Rejects(t *testing.T) {
 	aws := start(t)
 	for more, want := range map[string]string{
 		`, "layout": "/aws-config/{tenant}/{path}"`:     `"aws"`,

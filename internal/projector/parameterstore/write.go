@@ -147,7 +147,7 @@ func (s *Store) bring(ctx context.Context, in intent) error {
 		return laterError(fmt.Sprintf("%s was deleted, and AWS asks for %s until one of the same name is created: %s to go", in.name, s.recreateAfter, wait.Round(time.Second)))
 	}
 	if k.version > 0 && k.kind != in.kind {
-		return projector.Refuse("%s is a %s and shall be a %s, but AWS does not change a parameter's type: delete the parameter, and wait 30 seconds", in.name, k.kind, in.kind)
+		return projector.Refuse("%s is a %s and must become a %s, but AWS does not change a parameter's type: delete the parameter, and wait 30 seconds", in.name, k.kind, in.kind)
 	}
 	if k.version == 0 && s.layout.flat {
 		if err := s.inTheWay(ctx, in.Tenant, in.name); err != nil {

@@ -104,7 +104,7 @@ func TestWarnings(t *testing.T) {
 	}{
 		"Versioned":    {true, nil, ""},
 		"Unversioned":  {false, nil, "keeps no old versions"},
-		"MayNotLookAt": {true, []string{"GetBucketVersioning"}, "may not call s3:GetBucketVersioning"},
+		"MayNotLookAt": {true, []string{"GetBucketVersioning"}, "not allowed to call s3:GetBucketVersioning"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := start(t, c.versioned)

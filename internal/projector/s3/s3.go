@@ -147,7 +147,7 @@ func read(cfg projector.Settings) (set settings, l naming.Layout, err error) {
 	return set, l, err
 }
 
-// Fit reports which writes such a sink would not take.
+// Fit reports which writes such a sink would reject.
 func Fit(cfg projector.Settings) (projector.Fit, error) {
 	set, layout, err := read(cfg)
 	if err != nil {
@@ -200,7 +200,7 @@ func (s *service) checkVersioning(ctx context.Context) {
 	defer s.mu.Unlock()
 	switch {
 	case awssdk.Denied(err):
-		s.warning = fmt.Sprintf("it may not call s3:GetBucketVersioning on %s, so it cannot find out whether the bucket keeps old versions", s.bucket)
+		s.warning = fmt.Sprintf("it is not allowed to call s3:GetBucketVersioning on %s, so it cannot find out whether the bucket keeps old versions", s.bucket)
 	case errors.Is(err, context.Canceled):
 		s.checked = time.Time{}
 	case err != nil: // a write will say why

@@ -114,7 +114,7 @@ func read(cfg projector.Settings) (set settings, l naming.Layout, err error) {
 	return set, l, err
 }
 
-// Fit reports which writes such a sink would not take.
+// Fit reports which writes such a sink would reject.
 func Fit(cfg projector.Settings) (projector.Fit, error) {
 	_, layout, err := read(cfg)
 	if err != nil {

@@ -55,7 +55,7 @@ type sink struct {
 	resume atomic.Int64
 }
 
-// Fit reports which writes such a sink would not take: none.
+// Fit reports which writes such a sink would reject: none.
 func Fit(s projector.Settings) (projector.Fit, error) {
 	_, err := read(s)
 	return projector.Fit{Refuses: func(projector.Write) error { return nil }}, err

@@ -375,7 +375,7 @@ type ValueLayer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The tenant or the base.
 	Tenant string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
-	// The revision of it that is read.
+	// The revision of this tenant that is read.
 	AtRevision uint64 `protobuf:"varint,2,opt,name=at_revision,json=atRevision,proto3" json:"at_revision,omitempty"`
 	// JSON text, "***" for a secret; empty if the key is not set there.
 	Value  string `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
@@ -486,7 +486,7 @@ func (x *ValueLayer) GetInForce() bool {
 
 type PreviewBaseChangeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The changes of the base. Values are not looked at, only keys.
+	// The changes of the base. Only their keys are considered.
 	Changes []*Change `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
 	// At most 1,000; 0 means 100.
 	PageSize      uint32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`

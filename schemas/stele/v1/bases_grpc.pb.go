@@ -28,10 +28,9 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Bases describes what tenants inherit. A base is a tenant whose keys another tenant
-// inherits: the value of a key is the tenant's own or, without an own one, the value of the
-// first base in its list that has the key. The list is the setting _bases/list of the tenant; write it
-// with Ledger.Commit.
+// Bases describes what tenants inherit. A base is a tenant whose keys another tenant inherits: the
+// value of a key is the tenant's own or, if it has none, the value of the first base in its list
+// that has the key. The list is the setting _bases/list of the tenant; write it with Ledger.Commit.
 type BasesClient interface {
 	// ListBases returns the tenant's bases in their order.
 	ListBases(ctx context.Context, in *ListBasesRequest, opts ...grpc.CallOption) (*ListBasesResponse, error)
@@ -85,10 +84,9 @@ func (c *basesClient) PreviewBaseChange(ctx context.Context, in *PreviewBaseChan
 // All implementations must embed UnimplementedBasesServer
 // for forward compatibility.
 //
-// Bases describes what tenants inherit. A base is a tenant whose keys another tenant
-// inherits: the value of a key is the tenant's own or, without an own one, the value of the
-// first base in its list that has the key. The list is the setting _bases/list of the tenant; write it
-// with Ledger.Commit.
+// Bases describes what tenants inherit. A base is a tenant whose keys another tenant inherits: the
+// value of a key is the tenant's own or, if it has none, the value of the first base in its list
+// that has the key. The list is the setting _bases/list of the tenant; write it with Ledger.Commit.
 type BasesServer interface {
 	// ListBases returns the tenant's bases in their order.
 	ListBases(context.Context, *ListBasesRequest) (*ListBasesResponse, error)

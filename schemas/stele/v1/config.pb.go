@@ -75,7 +75,7 @@ func (SearchRequest_In) EnumDescriptor() ([]byte, []int) {
 	return file_stele_v1_config_proto_rawDescGZIP(), []int{9, 0}
 }
 
-// At names a moment of the tenant's history.
+// At names a state of the tenant's history.
 type At struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Point:
@@ -160,12 +160,12 @@ func (*At_Revision) isAt_Point() {}
 func (*At_Time) isAt_Point() {}
 
 // Snapshot describes the state that an answer was read from. An answer of Get or
-// BatchGet may come from a sink, if the gateway does not hold the tenant: then only
-// stale is set, because the age of a sink is unknown, and its keys may be of different
+// BatchGet can come from a sink, if the gateway does not hold the tenant: then only
+// stale is set, because the age of a sink is unknown, and its keys can be of different
 // revisions.
 type Snapshot struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The tenant's revision that the answer is the state of.
+	// The revision of the tenant's state in the answer.
 	Revision uint64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
 	// The newest revision that this gateway holds.
 	Head uint64 `protobuf:"varint,2,opt,name=head,proto3" json:"head,omitempty"`
@@ -257,7 +257,7 @@ type Entry struct {
 	// The revision that last set the key. For an inherited value it is the newest revision at
 	// which the tenant's list of bases was set or its own value deleted.
 	Revision uint64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
-	// The value is a secret: "***" stands in its place, unless it was to be revealed.
+	// The value is a secret. It is replaced with "***", unless the request revealed it.
 	Secret bool `protobuf:"varint,4,opt,name=secret,proto3" json:"secret,omitempty"`
 	// Where the value is inherited from; absent if it is the tenant's own.
 	Base          *BaseRef `protobuf:"bytes,5,opt,name=base,proto3" json:"base,omitempty"`
@@ -341,8 +341,8 @@ type GetRequest struct {
 	// The id of the commit min_revision, or its first 4 or more bytes: FAILED_PRECONDITION
 	// (ErrorInfo reason HISTORY_CHANGED) if the ledger has another commit there.
 	MinId []byte `protobuf:"bytes,5,opt,name=min_id,json=minId,proto3" json:"min_id,omitempty"`
-	// Return secrets themselves. It needs the role revealer or admin, and is always
-	// recorded. FAILED_PRECONDITION where a key of the secret was destroyed.
+	// Return secrets in plain text. This needs the role revealer or admin, and is always
+	// recorded. FAILED_PRECONDITION if the key of the secret was destroyed.
 	Reveal        bool `protobuf:"varint,4,opt,name=reveal,proto3" json:"reveal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -555,9 +555,9 @@ func (x *BatchGetRequest) GetReveal() bool {
 
 type BatchGetResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The keys that are set, in the order in which they were asked for.
+	// The keys that are set, in the order of the request.
 	Entries []*Entry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
-	// The keys that are not.
+	// The keys that are not set.
 	Missing       []string  `protobuf:"bytes,2,rep,name=missing,proto3" json:"missing,omitempty"`
 	Snapshot      *Snapshot `protobuf:"bytes,3,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -626,7 +626,7 @@ type ListRequest struct {
 	// The id of the commit min_revision, or its first 4 or more bytes: FAILED_PRECONDITION
 	// (ErrorInfo reason HISTORY_CHANGED) if the ledger has another commit there.
 	MinId []byte `protobuf:"bytes,8,opt,name=min_id,json=minId,proto3" json:"min_id,omitempty"`
-	// At most 10,000; 0 means 1,000. A page may hold fewer: it ends at 1 MiB.
+	// At most 10,000; 0 means 1,000. A page can have fewer: it ends at 1 MiB.
 	PageSize  uint32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	PageToken string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// Leave the values out.
@@ -807,7 +807,7 @@ type SearchRequest struct {
 	// The id of the commit min_revision, or its first 4 or more bytes: FAILED_PRECONDITION
 	// (ErrorInfo reason HISTORY_CHANGED) if the ledger has another commit there.
 	MinId []byte `protobuf:"bytes,9,opt,name=min_id,json=minId,proto3" json:"min_id,omitempty"`
-	// At most 1,000; 0 means 100. A page may hold fewer.
+	// At most 1,000; 0 means 100. A page can have fewer.
 	PageSize      uint32 `protobuf:"varint,10,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	PageToken     string `protobuf:"bytes,11,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1519,8 +1519,7 @@ func (*RequestProgress) Descriptor() ([]byte, []int) {
 	return file_stele_v1_config_proto_rawDescGZIP(), []int{17}
 }
 
-// WatchResponse is one thing that happened, for all the watches of this stream
-// that it concerns.
+// WatchResponse is one event, for all watches of this stream that it concerns.
 type WatchResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Ids   []uint64               `protobuf:"varint,1,rep,packed,name=ids,proto3" json:"ids,omitempty"`
@@ -1881,8 +1880,8 @@ func (x *WatchCommit) GetMore() bool {
 	return false
 }
 
-// WatchProgress promises that everything up to snapshot.revision was sent. It
-// is sent when asked for, and every ten seconds.
+// WatchProgress states that everything up to snapshot.revision was sent. It is sent on
+// request, and every ten seconds.
 type WatchProgress struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Snapshot      *Snapshot              `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
@@ -1927,13 +1926,13 @@ func (x *WatchProgress) GetSnapshot() *Snapshot {
 	return nil
 }
 
-// WatchCanceled is the last thing that a watch sends.
+// WatchCanceled is the last message of a watch.
 type WatchCanceled struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// OK if the caller canceled it.
 	Status *status.Status `protobuf:"bytes,1,opt,name=status,proto3" json:"status,omitempty"`
-	// Create the watch again from this revision to miss nothing; 0 when that
-	// would not help.
+	// Create the watch again from this revision to miss nothing; 0 if that would not
+	// help.
 	ResumeRevision uint64 `protobuf:"varint,2,opt,name=resume_revision,json=resumeRevision,proto3" json:"resume_revision,omitempty"`
 	// The id of the commit before resume_revision, for CreateWatch.after_id.
 	ResumeAfterId []byte `protobuf:"bytes,3,opt,name=resume_after_id,json=resumeAfterId,proto3" json:"resume_after_id,omitempty"`

@@ -96,9 +96,9 @@ type Commit struct {
 	Changes []*Change `protobuf:"bytes,10,rep,name=changes,proto3" json:"changes,omitempty"`
 	// The author is an operator of the ledger, who was acting for the tenant.
 	ByOperator bool `protobuf:"varint,11,opt,name=by_operator,json=byOperator,proto3" json:"by_operator,omitempty"`
-	// SHA-256 of what the request asked for, if it has an id: the same id with another
-	// content is an error. It covers message, keys, and the values that were not secret, but
-	// not the conditions. It is in the journal only; answers leave it out.
+	// SHA-256 of the request's content, if it has an id: the same id with different content
+	// is an error. It covers message, keys, and the values that were not secret, but not the
+	// conditions. It is in the journal only; answers leave it out.
 	RequestHash   []byte `protobuf:"bytes,12,opt,name=request_hash,json=requestHash,proto3" json:"request_hash,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -360,7 +360,7 @@ type Origin_Rollback struct {
 }
 
 type Origin_Revert struct {
-	// The commit took earlier ones back.
+	// The commit reverted earlier ones.
 	Revert *RevertOrigin `protobuf:"bytes,3,opt,name=revert,proto3,oneof"`
 }
 
@@ -408,7 +408,7 @@ func (*Origin_Clock) isOrigin_Kind() {}
 // ImportOrigin marks a commit whose time and author an import has set.
 type ImportOrigin struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// When the commit really came in.
+	// When the commit was imported.
 	Recorded *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=recorded,proto3" json:"recorded,omitempty"`
 	// Who imported it.
 	Importer      string `protobuf:"bytes,2,opt,name=importer,proto3" json:"importer,omitempty"`
@@ -463,7 +463,7 @@ func (x *ImportOrigin) GetImporter() string {
 // RollbackOrigin names the target of a rollback.
 type RollbackOrigin struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The state that was restored; 0 is the one before the first commit.
+	// The state that was restored; 0 is the state before the first commit.
 	Revision uint64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
 	// The keys that were rolled back begin with it; empty for all.
 	Prefix        string `protobuf:"bytes,2,opt,name=prefix,proto3" json:"prefix,omitempty"`
@@ -515,7 +515,7 @@ func (x *RollbackOrigin) GetPrefix() string {
 	return ""
 }
 
-// RevertOrigin says which commits were taken back.
+// RevertOrigin names the reverted commits.
 type RevertOrigin struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Revisions     []uint64               `protobuf:"varint,1,rep,packed,name=revisions,proto3" json:"revisions,omitempty"`
@@ -560,7 +560,7 @@ func (x *RevertOrigin) GetRevisions() []uint64 {
 	return nil
 }
 
-// DriftOrigin says where a change was made by hand that the commit took over.
+// DriftOrigin names the sink and the item whose manual change the commit adopted.
 type DriftOrigin struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Sink  string                 `protobuf:"bytes,1,opt,name=sink,proto3" json:"sink,omitempty"`
@@ -704,7 +704,7 @@ type PromotionOrigin struct {
 	Epoch []byte `protobuf:"bytes,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// The keys that were promoted, as the prefixes of requests select keys; empty for all.
 	Prefix string `protobuf:"bytes,5,opt,name=prefix,proto3" json:"prefix,omitempty"`
-	// Keys under the prefix that were left for a later promotion.
+	// Keys under the prefix that were left out, for a later promotion.
 	Left          []string `protobuf:"bytes,6,rep,name=left,proto3" json:"left,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -904,9 +904,9 @@ type Change struct {
 	// tag/path, e.g. tenantconfig/checkout/timeout_ms: segments of
 	// [A-Za-z0-9._-] separated by "/", none empty, "." or "..".
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	// JSON text, at most 512 KiB. White space between tokens is removed, and
-	// nothing else is touched: 1.0 stays 1.0. A secret is in the journal as
-	// {"$secret":"v1:<id of its key>:<base64url of its ciphertext>"}.
+	// JSON text, at most 512 KiB. White space between tokens is removed, and nothing else
+	// is changed: 1.0 stays 1.0. A secret is in the journal as {"$secret":"v1:<id of its
+	// key>:<base64url of its ciphertext>"}.
 	Value  string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
 	Delete bool   `protobuf:"varint,3,opt,name=delete,proto3" json:"delete,omitempty"`
 	// The revision that last set or deleted the key; 0 if there is none. The ledger
@@ -984,23 +984,23 @@ func (x *Change) GetBase() *BaseRef {
 	return nil
 }
 
-// ReadRecord is the body of one message in the stream of recorded reads: who
-// was answered, and what had been asked for.
+// ReadRecord is the body of one message in the stream of recorded reads: the caller and
+// the request.
 type ReadRecord struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	// When the gateway was about to answer, by its clock. The stream has the order.
 	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
-	// Who asked, and in which roles.
+	// The caller and its roles.
 	Subject string   `protobuf:"bytes,3,opt,name=subject,proto3" json:"subject,omitempty"`
 	Roles   []string `protobuf:"bytes,4,rep,name=roles,proto3" json:"roles,omitempty"`
 	// The method that was called, e.g. /stele.v1.Config/Get.
 	Method string `protobuf:"bytes,5,opt,name=method,proto3" json:"method,omitempty"`
-	// The keys and prefixes that were asked for and that the policy has recorded.
+	// The requested keys and prefixes that the policy selects.
 	Keys     []string `protobuf:"bytes,6,rep,name=keys,proto3" json:"keys,omitempty"`
 	Prefixes []string `protobuf:"bytes,7,rep,name=prefixes,proto3" json:"prefixes,omitempty"`
-	// The revision that the answer was the state of; 0 where it was an error, e.g.
-	// that the key is not set, or names none.
+	// The revision of the state in the answer; 0 if the answer is an error, e.g. because
+	// the key is not set, or names no revision.
 	Revision uint64 `protobuf:"varint,8,opt,name=revision,proto3" json:"revision,omitempty"`
 	// Secrets were requested in plain text. Such a read is recorded whatever the policy
 	// says.

@@ -41,17 +41,17 @@ type CommitRequest struct {
 	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Time and author of the source. Needs the admin role.
 	Import *Import `protobuf:"bytes,6,opt,name=import,proto3" json:"import,omitempty"`
-	// Schemas may be set that live values break; those values stay as they are. The values
-	// that the change set sets must satisfy their schemas all the same.
+	// Accept schemas that existing values violate; these values stay as they are. The
+	// values that the change set sets must satisfy their schemas in any case.
 	AllowInvalid bool `protobuf:"varint,7,opt,name=allow_invalid,json=allowInvalid,proto3" json:"allow_invalid,omitempty"`
 	// Write a commit also if the change set changes nothing, with all of its changes.
-	// Otherwise changes that change nothing are left out of the commit, and nothing is
-	// written if none is left. A secret always counts as a change, and so does a key that the
-	// caller may not read.
+	// Otherwise changes without effect are left out of the commit, and nothing is written if
+	// none remain. A secret always counts as a change, and so does a key that the caller is
+	// not allowed to read.
 	AllowEmpty bool `protobuf:"varint,8,opt,name=allow_empty,json=allowEmpty,proto3" json:"allow_empty,omitempty"`
-	// The values are from this state of another tenant. The commit records it as the caller's
-	// word: it is not checked, and the state need not be in this ledger. All changes are then
-	// in the commit, as with allow_empty.
+	// The values are from this state of another tenant. The commit records it as the caller
+	// states it, without a check: the state can be in another ledger. All changes are then in
+	// the commit, as with allow_empty.
 	Promotion     *PromotionOrigin `protobuf:"bytes,10,opt,name=promotion,proto3" json:"promotion,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -283,8 +283,8 @@ type CommitResponse struct {
 	Time *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
 	// The request id was seen before; this is the outcome of the first request.
 	RepeatedRequest bool `protobuf:"varint,4,opt,name=repeated_request,json=repeatedRequest,proto3" json:"repeated_request,omitempty"`
-	// Live values that were not checked against a schema that is set, because they are
-	// secrets that the caller may not reveal.
+	// Existing values that were not checked against a new schema, because they are
+	// secrets that the caller is not allowed to reveal.
 	NotChecked uint64 `protobuf:"varint,5,opt,name=not_checked,json=notChecked,proto3" json:"not_checked,omitempty"`
 	// The change set changes nothing, so nothing was written; the other fields are those
 	// of the tenant's head.
@@ -415,16 +415,16 @@ type PlanResponse struct {
 	Head uint64 `protobuf:"varint,1,opt,name=head,proto3" json:"head,omitempty"`
 	// The head's id, for expected_head_id; empty if the head is 0.
 	HeadId []byte `protobuf:"bytes,8,opt,name=head_id,json=headId,proto3" json:"head_id,omitempty"`
-	// How many keys it sets and deletes, those too whose values stay the same.
+	// How many keys it sets and deletes, including those whose values stay the same.
 	Sets    uint32 `protobuf:"varint,2,opt,name=sets,proto3" json:"sets,omitempty"`
 	Deletes uint32 `protobuf:"varint,3,opt,name=deletes,proto3" json:"deletes,omitempty"`
 	// The keys whose values would differ in meaning, in the order of the change set.
 	// to_revision is the revision of the commit, if it is the next.
 	Diffs []*KeyDiff `protobuf:"bytes,4,rep,name=diffs,proto3" json:"diffs,omitempty"`
-	// Keys that a sink would not take: they would be written, and parked there.
+	// Keys that a sink would reject: they would be written, and parked there.
 	Refusals []*SinkRefusal `protobuf:"bytes,5,rep,name=refusals,proto3" json:"refusals,omitempty"`
-	// Live values that were not checked against a schema that is set, because they are
-	// secrets that the caller may not reveal.
+	// Existing values that were not checked against a new schema, because they are
+	// secrets that the caller is not allowed to reveal.
 	NotChecked    uint64 `protobuf:"varint,6,opt,name=not_checked,json=notChecked,proto3" json:"not_checked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -509,7 +509,7 @@ func (x *PlanResponse) GetNotChecked() uint64 {
 	return 0
 }
 
-// SinkRefusal is a key that a sink would not take.
+// SinkRefusal is a key that a sink would reject.
 type SinkRefusal struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -672,14 +672,15 @@ type CommitInfo struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Id     []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	Commit *Commit                `protobuf:"bytes,2,opt,name=commit,proto3" json:"commit,omitempty"`
-	// The commit's bytes as they are in the journal, when asked for:
-	// id = SHA-256(0x00 || encoded).
+	// The commit's bytes as they are in the journal, if requested: id = SHA-256(0x00 ||
+	// encoded).
 	Encoded []byte `protobuf:"bytes,3,opt,name=encoded,proto3" json:"encoded,omitempty"`
-	// When asked for: the values that the changes replaced, in the order of the
-	// changes; empty where the key was not set.
+	// If requested: the values that the changes replaced, in the order of the changes;
+	// empty if the key was not set.
 	PreviousValues []string `protobuf:"bytes,4,rep,name=previous_values,json=previousValues,proto3" json:"previous_values,omitempty"`
-	// Changes of keys that the caller may not read are left out, and with them the
-	// message, the request id, the origin and the bytes, which may reveal them.
+	// Changes of keys that the caller is not allowed to read are left out, and so are the
+	// message, the request id, the origin and the bytes, because they can reveal these
+	// keys.
 	Partial bool `protobuf:"varint,5,opt,name=partial,proto3" json:"partial,omitempty"`
 	// The time that counts as the commit's time when commits are found by time.
 	// Absent if that is the commit's own time; see ClockOrigin.
@@ -953,7 +954,7 @@ type ListCommitsRequest struct {
 	// At most 1,000; 0 means 50.
 	PageSize  uint32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Leave the values out; keys and what happened to them stay.
+	// Leave the values out; keys and operations stay.
 	OmitValues  bool   `protobuf:"varint,3,opt,name=omit_values,json=omitValues,proto3" json:"omit_values,omitempty"`
 	MinRevision uint64 `protobuf:"varint,4,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
 	// The id of the commit min_revision, or its first 4 or more bytes: FAILED_PRECONDITION
@@ -1234,7 +1235,7 @@ type ListAllCommitsRequest struct {
 	// At most 1,000; 0 means 50.
 	PageSize  uint32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Leave the values out; keys and what happened to them stay.
+	// Leave the values out; keys and operations stay.
 	OmitValues bool `protobuf:"varint,3,opt,name=omit_values,json=omitValues,proto3" json:"omit_values,omitempty"`
 	// Only commits whose author contains this text, in any case.
 	Author string `protobuf:"bytes,4,opt,name=author,proto3" json:"author,omitempty"`
@@ -1329,8 +1330,8 @@ func (x *ListAllCommitsRequest) GetUntil() *timestamppb.Timestamp {
 type ListAllCommitsResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Commits []*PlacedCommit        `protobuf:"bytes,1,rep,name=commits,proto3" json:"commits,omitempty"`
-	// Empty on the last page. A page may hold fewer commits than asked for, or none, while
-	// there are more: a call looks at a bounded number of commits.
+	// Empty on the last page. A page can have fewer commits than requested, or none,
+	// although there are more: a call scans a bounded number of commits.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1442,7 +1443,7 @@ type WatchAllCommitsRequest struct {
 	Epoch []byte `protobuf:"bytes,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// The last commit of the response that the position is from.
 	Last *CommitRef `protobuf:"bytes,4,opt,name=last,proto3" json:"last,omitempty"`
-	// Leave the values out; keys and what happened to them stay.
+	// Leave the values out; keys and operations stay.
 	OmitValues    bool `protobuf:"varint,3,opt,name=omit_values,json=omitValues,proto3" json:"omit_values,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1650,13 +1651,13 @@ func (x *CommitRef) GetId() []byte {
 
 type DiffRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The older state; revision 0 is the one before the first commit.
+	// The older state; revision 0 is the state before the first commit.
 	From *At `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
 	// The newer state. Absent: at head.
 	To *At `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
 	// Empty: everything.
 	Prefix string `protobuf:"bytes,3,opt,name=prefix,proto3" json:"prefix,omitempty"`
-	// At most 10,000; 0 means 1,000. A page may hold fewer: it ends at 1 MiB.
+	// At most 10,000; 0 means 1,000. A page can have fewer: it ends at 1 MiB.
 	PageSize    uint32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	PageToken   string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	MinRevision uint64 `protobuf:"varint,6,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
@@ -1828,7 +1829,7 @@ func (x *DiffResponse) GetSnapshot() *Snapshot {
 type KeyDiff struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	// JSON text; empty where the key was not set.
+	// JSON text; empty if the key was not set.
 	FromValue string `protobuf:"bytes,2,opt,name=from_value,json=fromValue,proto3" json:"from_value,omitempty"`
 	// The revision that had last set or deleted the key; 0 if there is none.
 	FromRevision uint64 `protobuf:"varint,3,opt,name=from_revision,json=fromRevision,proto3" json:"from_revision,omitempty"`
@@ -2069,8 +2070,8 @@ func (x *BlameResponse) GetSnapshot() *Snapshot {
 	return nil
 }
 
-// BlameEntry is a key that is set and the commit that last set it. Of an inherited value it
-// is the commit of the base.
+// BlameEntry is a key that is set and the commit that last set it. For an inherited value
+// it is the commit of the base.
 type BlameEntry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -2083,7 +2084,7 @@ type BlameEntry struct {
 	// Where the value is inherited from; absent if it is the tenant's own.
 	Base *BaseRef `protobuf:"bytes,7,opt,name=base,proto3" json:"base,omitempty"`
 	// Where the commit came from; absent if it is an ordinary write, or also changed keys that
-	// the caller may not read.
+	// the caller is not allowed to read.
 	Origin *Origin `protobuf:"bytes,8,opt,name=origin,proto3" json:"origin,omitempty"`
 	// If the commit copied or renamed the key: the commit that set the value under the earliest
 	// name that the caller may read.
@@ -2273,7 +2274,7 @@ func (x *CopySource) GetMessage() string {
 
 type RollbackRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The state to go back to; revision 0 is the one before the first commit.
+	// The state to restore; revision 0 is the state before the first commit.
 	To *At `protobuf:"bytes,1,opt,name=to,proto3" json:"to,omitempty"`
 	// The keys to roll back begin with it; empty for all.
 	Prefix string `protobuf:"bytes,2,opt,name=prefix,proto3" json:"prefix,omitempty"`
@@ -2290,8 +2291,8 @@ type RollbackRequest struct {
 	// The id of the commit min_revision, or its first 4 or more bytes: FAILED_PRECONDITION
 	// (ErrorInfo reason HISTORY_CHANGED) if the ledger has another commit there.
 	MinId []byte `protobuf:"bytes,9,opt,name=min_id,json=minId,proto3" json:"min_id,omitempty"`
-	// Schemas may be restored that live values break. The values that are restored must
-	// satisfy their schemas all the same.
+	// Accept restored schemas that existing values violate. The restored values must
+	// satisfy their schemas in any case.
 	AllowInvalid  bool `protobuf:"varint,8,opt,name=allow_invalid,json=allowInvalid,proto3" json:"allow_invalid,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2399,10 +2400,9 @@ func (x *RollbackRequest) GetAllowInvalid() bool {
 
 type RollbackResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Absent when nothing was written: on a dry run, or because the states do not
-	// differ.
+	// Absent if nothing was written: on a dry run, or because the states do not differ.
 	Commit *CommitResponse `protobuf:"bytes,1,opt,name=commit,proto3" json:"commit,omitempty"`
-	// The revision that the state went back to.
+	// The revision that was restored.
 	ToRevision uint64 `protobuf:"varint,2,opt,name=to_revision,json=toRevision,proto3" json:"to_revision,omitempty"`
 	// The head that the rollback was made at, for expected_head of the next call.
 	Head uint64 `protobuf:"varint,3,opt,name=head,proto3" json:"head,omitempty"`
@@ -2413,10 +2413,10 @@ type RollbackResponse struct {
 	Deletes uint32 `protobuf:"varint,5,opt,name=deletes,proto3" json:"deletes,omitempty"`
 	// The changes, on a dry run.
 	Changes []*Change `protobuf:"bytes,6,rep,name=changes,proto3" json:"changes,omitempty"`
-	// Values, restored or live, that a dry run did not check against their schemas, because
-	// they are secrets that the caller may not reveal.
+	// Values, restored or existing, that a dry run did not check against their schemas,
+	// because they are secrets that the caller is not allowed to reveal.
 	NotChecked uint64 `protobuf:"varint,7,opt,name=not_checked,json=notChecked,proto3" json:"not_checked,omitempty"`
-	// Keys that a sink would not take, on a dry run: they would be written, and parked
+	// On a dry run, keys that a sink would reject: they would be written, and parked
 	// there. Secrets are not checked.
 	Refusals      []*SinkRefusal `protobuf:"bytes,9,rep,name=refusals,proto3" json:"refusals,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2532,8 +2532,8 @@ type RevertRequest struct {
 	// The id of the commit min_revision, or its first 4 or more bytes: FAILED_PRECONDITION
 	// (ErrorInfo reason HISTORY_CHANGED) if the ledger has another commit there.
 	MinId []byte `protobuf:"bytes,8,opt,name=min_id,json=minId,proto3" json:"min_id,omitempty"`
-	// Schemas may be restored that live values break. The values that are restored must
-	// satisfy their schemas all the same.
+	// Accept restored schemas that existing values violate. The restored values must
+	// satisfy their schemas in any case.
 	AllowInvalid  bool `protobuf:"varint,7,opt,name=allow_invalid,json=allowInvalid,proto3" json:"allow_invalid,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2634,8 +2634,8 @@ func (x *RevertRequest) GetAllowInvalid() bool {
 
 type RevertResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Absent when nothing was written: on a dry run, or because the commits had
-	// changed nothing.
+	// Absent if nothing was written: on a dry run, or because the commits had changed
+	// nothing.
 	Commit *CommitResponse `protobuf:"bytes,1,opt,name=commit,proto3" json:"commit,omitempty"`
 	// The head that the commits were reverted at.
 	Head uint64 `protobuf:"varint,2,opt,name=head,proto3" json:"head,omitempty"`
@@ -2646,10 +2646,10 @@ type RevertResponse struct {
 	Deletes uint32 `protobuf:"varint,4,opt,name=deletes,proto3" json:"deletes,omitempty"`
 	// The changes, on a dry run.
 	Changes []*Change `protobuf:"bytes,5,rep,name=changes,proto3" json:"changes,omitempty"`
-	// Values, restored or live, that a dry run did not check against their schemas, because
-	// they are secrets that the caller may not reveal.
+	// Values, restored or existing, that a dry run did not check against their schemas,
+	// because they are secrets that the caller is not allowed to reveal.
 	NotChecked uint64 `protobuf:"varint,6,opt,name=not_checked,json=notChecked,proto3" json:"not_checked,omitempty"`
-	// Keys that a sink would not take, on a dry run: they would be written, and parked
+	// On a dry run, keys that a sink would reject: they would be written, and parked
 	// there. Secrets are not checked.
 	Refusals      []*SinkRefusal `protobuf:"bytes,8,rep,name=refusals,proto3" json:"refusals,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2882,7 +2882,7 @@ type CopyResponse struct {
 	// Secrets that were not checked against their schemas, because the caller may not reveal
 	// the new keys.
 	NotChecked uint64 `protobuf:"varint,7,opt,name=not_checked,json=notChecked,proto3" json:"not_checked,omitempty"`
-	// Keys that a sink would not take, on a dry run: they would be written, and parked
+	// On a dry run, keys that a sink would reject: they would be written, and parked
 	// there. Secrets are not checked.
 	Refusals      []*SinkRefusal `protobuf:"bytes,9,rep,name=refusals,proto3" json:"refusals,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -4424,10 +4424,10 @@ type GatewayStatus struct {
 	// none for a gateway that follows the journal itself. An edge gateway that no upstream has
 	// answered yet names the upstream that it tries.
 	Path []string `protobuf:"bytes,7,rep,name=path,proto3" json:"path,omitempty"`
-	// Why it has stopped following; empty while all is well.
+	// Why it has stopped following; empty while it follows.
 	Stopped string `protobuf:"bytes,8,opt,name=stopped,proto3" json:"stopped,omitempty"`
 	// The subject of the token that an edge gateway, or the one above it, replicates with.
-	// The rest of an edge's status is its own word.
+	// The rest of an edge's status is unverified.
 	Subject string `protobuf:"bytes,9,opt,name=subject,proto3" json:"subject,omitempty"`
 	// Damage that it found in the copies of the journal; empty without any.
 	Damaged string `protobuf:"bytes,12,opt,name=damaged,proto3" json:"damaged,omitempty"`
@@ -4633,7 +4633,7 @@ type Principal struct {
 	Tenant  string                 `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	Roles   []string               `protobuf:"bytes,3,rep,name=roles,proto3" json:"roles,omitempty"`
 	Expires *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expires,proto3" json:"expires,omitempty"`
-	// The key prefixes that the token limits its holder to; none when it does not.
+	// The key prefixes that the token limits its holder to; empty without limits.
 	Prefixes []string `protobuf:"bytes,5,rep,name=prefixes,proto3" json:"prefixes,omitempty"`
 	// The caller's permissions, by the token and the tenant's policy together. Empty for
 	// an operator without a tenant, and while this process does not know the policy.
@@ -4864,8 +4864,8 @@ type CheckAccessResponse struct {
 	Allowed bool                   `protobuf:"varint,1,opt,name=allowed,proto3" json:"allowed,omitempty"`
 	// Why, or why not.
 	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
-	// The grant of the tenant's policy that allows it, a JSON object; empty where
-	// none does, or the tenant has no such policy.
+	// The grant of the tenant's policy that allows it, a JSON object; empty if none does,
+	// or if the tenant has no grants.
 	Grant         string `protobuf:"bytes,3,opt,name=grant,proto3" json:"grant,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -51,7 +51,7 @@ const (
 // caller's token (or, for an operator, from the "as-tenant" header); no request names
 // one.
 type LedgerClient interface {
-	// Commit applies a change set whole or not at all, and answers when it is
+	// Commit applies a change set completely or not at all, and answers when it is
 	// durable and readable on this gateway.
 	//
 	// Errors: INVALID_ARGUMENT (with BadRequest) for a bad key, value or limit;
@@ -80,7 +80,7 @@ type LedgerClient interface {
 	// Diff returns the keys whose values differ in meaning between two states,
 	// sorted by key, all pages of the same two revisions.
 	Diff(ctx context.Context, in *DiffRequest, opts ...grpc.CallOption) (*DiffResponse, error)
-	// Blame returns for every key that is set the commit that last set it.
+	// Blame returns, for every key that is set, the commit that last set it.
 	Blame(ctx context.Context, in *BlameRequest, opts ...grpc.CallOption) (*BlameResponse, error)
 	// Rollback makes the state, or the part of it under a prefix, equal to an earlier
 	// state, by a new commit. Preview it with dry_run, and send the head of the preview:
@@ -88,19 +88,18 @@ type LedgerClient interface {
 	// INVALID_ARGUMENT, with prefixes that are small enough, if it does not fit one
 	// commit.
 	Rollback(ctx context.Context, in *RollbackRequest, opts ...grpc.CallOption) (*RollbackResponse, error)
-	// Revert takes single commits back by a new one. FAILED_PRECONDITION, with the
-	// keys and the commits, when a later commit has changed one of their keys.
+	// Revert undoes single commits by a new commit. FAILED_PRECONDITION, with the keys
+	// and the commits, when a later commit has changed one of their keys.
 	Revert(ctx context.Context, in *RevertRequest, opts ...grpc.CallOption) (*RevertResponse, error)
-	// Copy copies or renames a key, or the keys below a prefix, in one commit. Of a prefix, and
-	// of keys that are renamed, it takes the tenant's own values; a single key is also copied
-	// if its value is inherited. A secret is encrypted again for its new key, which must be
-	// secret as well; that needs the permission to reveal it. NOT_FOUND if there is nothing to
-	// copy. FAILED_PRECONDITION, with the keys, if the tenant has set some of the new keys
-	// itself.
+	// Copy copies or renames a key, or the keys below a prefix, in one commit. It copies the
+	// tenant's own values; an inherited value is copied only if a single key is copied. A
+	// secret is encrypted again for its new key, which must be secret as well; that needs the
+	// permission to reveal it. NOT_FOUND if there is nothing to copy. FAILED_PRECONDITION, with
+	// the keys, if the tenant has set some of the new keys itself.
 	Copy(ctx context.Context, in *CopyRequest, opts ...grpc.CallOption) (*CopyResponse, error)
-	// CountCommits returns when the tenant's commits were made: the newest revision at the
-	// end of each of some equal spans of time. It reads the index only, so its cost does not
-	// depend on the number of commits.
+	// CountCommits returns how many commits of the tenant were made in each of some equal
+	// spans of time, as the newest revision at the end of each span. It reads the index
+	// only, so its cost does not depend on the number of commits.
 	CountCommits(ctx context.Context, in *CountCommitsRequest, opts ...grpc.CallOption) (*CountCommitsResponse, error)
 	// GetHead returns the tenant's newest commit's revision and id.
 	GetHead(ctx context.Context, in *GetHeadRequest, opts ...grpc.CallOption) (*GetHeadResponse, error)
@@ -119,15 +118,15 @@ type LedgerClient interface {
 	WatchAllCommits(ctx context.Context, in *WatchAllCommitsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchAllCommitsResponse], error)
 	// ListTenants returns the tenants that have a commit. Needs the role operator.
 	ListTenants(ctx context.Context, in *ListTenantsRequest, opts ...grpc.CallOption) (*ListTenantsResponse, error)
-	// ShredTenant destroys the key that the tenant's secrets are encrypted with: none
-	// that it has now, or ever had, can be read any more, and its history still
-	// verifies. Two commits to the ledger's own tenant record it. NOT_FOUND when it
-	// has no such key. Needs the role operator and the tenant in the header.
+	// ShredTenant destroys the key that the tenant's secrets are encrypted with. No
+	// secret that it has or ever had can be read afterwards; its history still verifies.
+	// Two commits to the ledger's own tenant record it. NOT_FOUND if the tenant has no
+	// key. Needs the role operator and the tenant in the header.
 	ShredTenant(ctx context.Context, in *ShredTenantRequest, opts ...grpc.CallOption) (*ShredTenantResponse, error)
-	// RotateTenantKey encrypts the keys of the tenant's secrets again, with the key that
-	// encrypts keys now, and makes a new key for values if that is asked for. Values that
-	// are in the journal stay as they are. NOT_FOUND when the tenant has no such key.
-	// Needs the role operator and the tenant in the header.
+	// RotateTenantKey encrypts the tenant's keys for secrets again, with the current
+	// key-encryption key, and creates a new key for values if the request asks for it.
+	// Values in the journal do not change. NOT_FOUND if the tenant has no key. Needs the
+	// role operator and the tenant in the header.
 	RotateTenantKey(ctx context.Context, in *RotateTenantKeyRequest, opts ...grpc.CallOption) (*RotateTenantKeyResponse, error)
 	// ResetTenantClock writes a commit with the origin clock and no changes, which ends a
 	// stretch of commits whose times are ahead. From then on, the tenant accepts writes and
@@ -394,7 +393,7 @@ func (c *ledgerClient) CheckAccess(ctx context.Context, in *CheckAccessRequest, 
 // caller's token (or, for an operator, from the "as-tenant" header); no request names
 // one.
 type LedgerServer interface {
-	// Commit applies a change set whole or not at all, and answers when it is
+	// Commit applies a change set completely or not at all, and answers when it is
 	// durable and readable on this gateway.
 	//
 	// Errors: INVALID_ARGUMENT (with BadRequest) for a bad key, value or limit;
@@ -423,7 +422,7 @@ type LedgerServer interface {
 	// Diff returns the keys whose values differ in meaning between two states,
 	// sorted by key, all pages of the same two revisions.
 	Diff(context.Context, *DiffRequest) (*DiffResponse, error)
-	// Blame returns for every key that is set the commit that last set it.
+	// Blame returns, for every key that is set, the commit that last set it.
 	Blame(context.Context, *BlameRequest) (*BlameResponse, error)
 	// Rollback makes the state, or the part of it under a prefix, equal to an earlier
 	// state, by a new commit. Preview it with dry_run, and send the head of the preview:
@@ -431,19 +430,18 @@ type LedgerServer interface {
 	// INVALID_ARGUMENT, with prefixes that are small enough, if it does not fit one
 	// commit.
 	Rollback(context.Context, *RollbackRequest) (*RollbackResponse, error)
-	// Revert takes single commits back by a new one. FAILED_PRECONDITION, with the
-	// keys and the commits, when a later commit has changed one of their keys.
+	// Revert undoes single commits by a new commit. FAILED_PRECONDITION, with the keys
+	// and the commits, when a later commit has changed one of their keys.
 	Revert(context.Context, *RevertRequest) (*RevertResponse, error)
-	// Copy copies or renames a key, or the keys below a prefix, in one commit. Of a prefix, and
-	// of keys that are renamed, it takes the tenant's own values; a single key is also copied
-	// if its value is inherited. A secret is encrypted again for its new key, which must be
-	// secret as well; that needs the permission to reveal it. NOT_FOUND if there is nothing to
-	// copy. FAILED_PRECONDITION, with the keys, if the tenant has set some of the new keys
-	// itself.
+	// Copy copies or renames a key, or the keys below a prefix, in one commit. It copies the
+	// tenant's own values; an inherited value is copied only if a single key is copied. A
+	// secret is encrypted again for its new key, which must be secret as well; that needs the
+	// permission to reveal it. NOT_FOUND if there is nothing to copy. FAILED_PRECONDITION, with
+	// the keys, if the tenant has set some of the new keys itself.
 	Copy(context.Context, *CopyRequest) (*CopyResponse, error)
-	// CountCommits returns when the tenant's commits were made: the newest revision at the
-	// end of each of some equal spans of time. It reads the index only, so its cost does not
-	// depend on the number of commits.
+	// CountCommits returns how many commits of the tenant were made in each of some equal
+	// spans of time, as the newest revision at the end of each span. It reads the index
+	// only, so its cost does not depend on the number of commits.
 	CountCommits(context.Context, *CountCommitsRequest) (*CountCommitsResponse, error)
 	// GetHead returns the tenant's newest commit's revision and id.
 	GetHead(context.Context, *GetHeadRequest) (*GetHeadResponse, error)
@@ -462,15 +460,15 @@ type LedgerServer interface {
 	WatchAllCommits(*WatchAllCommitsRequest, grpc.ServerStreamingServer[WatchAllCommitsResponse]) error
 	// ListTenants returns the tenants that have a commit. Needs the role operator.
 	ListTenants(context.Context, *ListTenantsRequest) (*ListTenantsResponse, error)
-	// ShredTenant destroys the key that the tenant's secrets are encrypted with: none
-	// that it has now, or ever had, can be read any more, and its history still
-	// verifies. Two commits to the ledger's own tenant record it. NOT_FOUND when it
-	// has no such key. Needs the role operator and the tenant in the header.
+	// ShredTenant destroys the key that the tenant's secrets are encrypted with. No
+	// secret that it has or ever had can be read afterwards; its history still verifies.
+	// Two commits to the ledger's own tenant record it. NOT_FOUND if the tenant has no
+	// key. Needs the role operator and the tenant in the header.
 	ShredTenant(context.Context, *ShredTenantRequest) (*ShredTenantResponse, error)
-	// RotateTenantKey encrypts the keys of the tenant's secrets again, with the key that
-	// encrypts keys now, and makes a new key for values if that is asked for. Values that
-	// are in the journal stay as they are. NOT_FOUND when the tenant has no such key.
-	// Needs the role operator and the tenant in the header.
+	// RotateTenantKey encrypts the tenant's keys for secrets again, with the current
+	// key-encryption key, and creates a new key for values if the request asks for it.
+	// Values in the journal do not change. NOT_FOUND if the tenant has no key. Needs the
+	// role operator and the tenant in the header.
 	RotateTenantKey(context.Context, *RotateTenantKeyRequest) (*RotateTenantKeyResponse, error)
 	// ResetTenantClock writes a commit with the origin clock and no changes, which ends a
 	// stretch of commits whose times are ahead. From then on, the tenant accepts writes and

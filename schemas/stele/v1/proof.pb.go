@@ -24,8 +24,8 @@ const (
 
 type GetCheckpointRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Wait until the checkpoint covers this revision; 0: the newest that there is.
-	// UNAVAILABLE when it does not come in time.
+	// Wait until the checkpoint covers this revision; 0: the newest checkpoint.
+	// UNAVAILABLE if there is none in time.
 	CoversRevision uint64 `protobuf:"varint,1,opt,name=covers_revision,json=coversRevision,proto3" json:"covers_revision,omitempty"`
 	// Wait until this many witnesses have cosigned the checkpoint; 0 for none.
 	// FAILED_PRECONDITION (ErrorInfo reason NO_WITNESSES) if the gateway asks fewer.
@@ -94,8 +94,8 @@ type GetCheckpointResponse struct {
 	// A C2SP checkpoint: a signed note.
 	Checkpoint string `protobuf:"bytes,1,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	// The ledger's first public key, as a C2SP verifier key, followed by the checkpoints
-	// in which each key has named its successor. A key that came the same way as what it
-	// verifies proves little: keep one from elsewhere.
+	// in which each key has named its successor. A key from the same source as the data
+	// that it verifies proves little: use one that you have from elsewhere.
 	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
 	// The newest of the tenant's commits that the checkpoint covers; 0 for none.
 	CoveredRevision uint64 `protobuf:"varint,3,opt,name=covered_revision,json=coveredRevision,proto3" json:"covered_revision,omitempty"`

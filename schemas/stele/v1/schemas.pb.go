@@ -22,14 +22,15 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Schema is one as it is in the ledger.
+// Schema is a schema as it is in the ledger.
 type Schema struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Of the keys that it holds for: the key itself and all below it.
+	// The prefix of the keys that it applies to: the key itself and all below it.
 	Prefix string `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
 	// The document, JSON text.
 	Document string `protobuf:"bytes,2,opt,name=document,proto3" json:"document,omitempty"`
-	// The revision that set it, of the caller's tenant, of the base or of the ledger's own.
+	// The revision that set it: of the caller's tenant, of the base, or of the ledger's own
+	// tenant.
 	Revision uint64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
 	// It is the platform's.
 	Platform bool `protobuf:"varint,4,opt,name=platform,proto3" json:"platform,omitempty"`
@@ -106,7 +107,7 @@ func (x *Schema) GetBase() string {
 
 type ListSchemasRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Only those that hold for keys under it; empty: all.
+	// Only schemas that apply to keys under it; empty: all.
 	Prefix string `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
 	// The tenant's schemas at a revision or time. The platform's are the current ones.
 	At          *At    `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
@@ -417,7 +418,7 @@ type CheckValueResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Empty if the value satisfies the schemas; at most 20 of each.
 	Violations []*SchemaViolation `protobuf:"bytes,1,rep,name=violations,proto3" json:"violations,omitempty"`
-	// How many schemas hold for the key.
+	// How many schemas apply to the key.
 	Schemas       uint32    `protobuf:"varint,2,opt,name=schemas,proto3" json:"schemas,omitempty"`
 	Snapshot      *Snapshot `protobuf:"bytes,3,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -480,7 +481,7 @@ type SchemaViolation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Pointer to the place (RFC 6901); empty for the value as a whole.
 	Pointer string `protobuf:"bytes,1,opt,name=pointer,proto3" json:"pointer,omitempty"`
-	// The keyword that is broken, and where it stands.
+	// The violated keyword, and its place in the schema.
 	Keyword string `protobuf:"bytes,2,opt,name=keyword,proto3" json:"keyword,omitempty"`
 	Schema  string `protobuf:"bytes,3,opt,name=schema,proto3" json:"schema,omitempty"`
 	// The violated requirement.
@@ -796,12 +797,12 @@ func (x *CheckLiveResponse) GetSnapshot() *Snapshot {
 // BrokenValues are existing values that violate their schemas.
 type BrokenValues struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How many values were looked at, and how many are broken.
+	// How many values were checked, and how many violate a schema.
 	Checked uint64 `protobuf:"varint,1,opt,name=checked,proto3" json:"checked,omitempty"`
 	Count   uint64 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
 	// The first 20.
 	First []*BrokenValue `protobuf:"bytes,3,rep,name=first,proto3" json:"first,omitempty"`
-	// Secrets that were not checked, because the caller may not reveal them.
+	// Secrets that were not checked, because the caller is not allowed to reveal them.
 	NotChecked    uint64 `protobuf:"varint,4,opt,name=not_checked,json=notChecked,proto3" json:"not_checked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -869,7 +870,7 @@ type BrokenValue struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Key      string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	Revision uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
-	// Set where the values of all tenants were looked at.
+	// Set if the values of all tenants were checked.
 	Tenant     string             `protobuf:"bytes,3,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	Violations []*SchemaViolation `protobuf:"bytes,4,rep,name=violations,proto3" json:"violations,omitempty"`
 	// Where the value is inherited from; absent if it is the tenant's own.

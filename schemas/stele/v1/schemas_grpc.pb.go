@@ -38,18 +38,18 @@ type SchemasClient interface {
 	// ListSchemas returns the tenant's own schemas and the platform's, each sorted by
 	// prefix.
 	ListSchemas(ctx context.Context, in *ListSchemasRequest, opts ...grpc.CallOption) (*ListSchemasResponse, error)
-	// ExplainKey returns the schemas that hold for a key, at most one of the tenant and
+	// ExplainKey returns the schemas in force for a key, at most one of the tenant and
 	// one of the platform.
 	ExplainKey(ctx context.Context, in *ExplainKeyRequest, opts ...grpc.CallOption) (*ExplainKeyResponse, error)
-	// CheckValue holds a value against the schemas for a key.
+	// CheckValue validates a value against the schemas for a key.
 	CheckValue(ctx context.Context, in *CheckValueRequest, opts ...grpc.CallOption) (*CheckValueResponse, error)
-	// CheckSchema reads a candidate for a prefix's schema, and checks the live values below
-	// the prefix against it. INVALID_ARGUMENT when it is not a schema. In the ledger's own
-	// tenant the values are those of all tenants. A check of values is a read of them, and a
-	// check of secrets reveals them: it is recorded as one, and needs that permission.
+	// CheckSchema parses a candidate for a prefix's schema, and checks the existing values
+	// below the prefix against it. INVALID_ARGUMENT if it is not a schema. In the ledger's
+	// own tenant the values are those of all tenants. A check of values is a read and
+	// recorded as one; a check of secrets reveals them and needs that permission.
 	CheckSchema(ctx context.Context, in *CheckSchemaRequest, opts ...grpc.CallOption) (*CheckSchemaResponse, error)
-	// CheckLive checks the live values under a prefix against the schemas in force for
-	// them, which is a read of them as in CheckSchema.
+	// CheckLive checks the existing values under a prefix against the schemas in force
+	// for them, which is a read of them as in CheckSchema.
 	CheckLive(ctx context.Context, in *CheckLiveRequest, opts ...grpc.CallOption) (*CheckLiveResponse, error)
 }
 
@@ -123,18 +123,18 @@ type SchemasServer interface {
 	// ListSchemas returns the tenant's own schemas and the platform's, each sorted by
 	// prefix.
 	ListSchemas(context.Context, *ListSchemasRequest) (*ListSchemasResponse, error)
-	// ExplainKey returns the schemas that hold for a key, at most one of the tenant and
+	// ExplainKey returns the schemas in force for a key, at most one of the tenant and
 	// one of the platform.
 	ExplainKey(context.Context, *ExplainKeyRequest) (*ExplainKeyResponse, error)
-	// CheckValue holds a value against the schemas for a key.
+	// CheckValue validates a value against the schemas for a key.
 	CheckValue(context.Context, *CheckValueRequest) (*CheckValueResponse, error)
-	// CheckSchema reads a candidate for a prefix's schema, and checks the live values below
-	// the prefix against it. INVALID_ARGUMENT when it is not a schema. In the ledger's own
-	// tenant the values are those of all tenants. A check of values is a read of them, and a
-	// check of secrets reveals them: it is recorded as one, and needs that permission.
+	// CheckSchema parses a candidate for a prefix's schema, and checks the existing values
+	// below the prefix against it. INVALID_ARGUMENT if it is not a schema. In the ledger's
+	// own tenant the values are those of all tenants. A check of values is a read and
+	// recorded as one; a check of secrets reveals them and needs that permission.
 	CheckSchema(context.Context, *CheckSchemaRequest) (*CheckSchemaResponse, error)
-	// CheckLive checks the live values under a prefix against the schemas in force for
-	// them, which is a read of them as in CheckSchema.
+	// CheckLive checks the existing values under a prefix against the schemas in force
+	// for them, which is a read of them as in CheckSchema.
 	CheckLive(context.Context, *CheckLiveRequest) (*CheckLiveResponse, error)
 	mustEmbedUnimplementedSchemasServer()
 }

@@ -32,9 +32,9 @@ const (
 	Drift_KIND_EDITED Drift_Kind = 1
 	// The item was deleted in the sink.
 	Drift_KIND_DELETED Drift_Kind = 2
-	// The ledger never put it there.
+	// The ledger never wrote it.
 	Drift_KIND_FOREIGN Drift_Kind = 3
-	// The ledger put it there before the routes changed.
+	// The ledger wrote it before the routes changed.
 	Drift_KIND_UNROUTED Drift_Kind = 4
 )
 
@@ -152,7 +152,7 @@ const (
 	// Write the ledger's values. Items that the ledger never wrote are removed only by
 	// a route whose drift is repair.
 	ResolveDriftRequest_RESOLUTION_REPAIR ResolveDriftRequest_Resolution = 2
-	// Remove the items that the ledger put there before the routes changed.
+	// Remove the items that the ledger wrote before the routes changed.
 	ResolveDriftRequest_RESOLUTION_PRUNE ResolveDriftRequest_Resolution = 3
 )
 
@@ -289,33 +289,33 @@ func (x *ListSinksResponse) GetSinks() []*SinkStatus {
 	return nil
 }
 
-// SinkStatus is how a sink is. Its counts are those of the process that writes to
-// it, since that took the sink over.
+// SinkStatus is the status of a sink. Its counts are those of the process that writes
+// to it, since that took the sink over.
 type SinkStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// directory, dynamodb, ...
 	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
-	// The process that writes to it, by name to operators only; empty while there is
-	// none, and then the other fields are the state that the last one left.
+	// The process that writes to it; only operators see its name. Empty while no process
+	// does; then the other fields are the state that the last one left.
 	Owner string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
 	// Of the caller's tenant: the revision up to which everything is in the sink or
 	// parked, and the newest one.
 	Position uint64 `protobuf:"varint,4,opt,name=position,proto3" json:"position,omitempty"`
 	Head     uint64 `protobuf:"varint,5,opt,name=head,proto3" json:"head,omitempty"`
-	// Revisions that are not all in the sink yet, over the tenants that the caller
-	// may see.
+	// Revisions that are not completely in the sink yet, over the tenants that the caller
+	// is allowed to see.
 	LagRevisions uint64 `protobuf:"varint,6,opt,name=lag_revisions,json=lagRevisions,proto3" json:"lag_revisions,omitempty"`
 	// How long the oldest change that is not in the sink has waited there.
 	Lag *durationpb.Duration `protobuf:"bytes,7,opt,name=lag,proto3" json:"lag,omitempty"`
-	// Keys or events that were written, and tries that failed, of all tenants; to
+	// Keys or events that were written, and attempts that failed, of all tenants; for
 	// operators only.
 	Writes   uint64 `protobuf:"varint,8,opt,name=writes,proto3" json:"writes,omitempty"`
 	Failures uint64 `protobuf:"varint,9,opt,name=failures,proto3" json:"failures,omitempty"`
-	// What went wrong last, and when; to operators only.
+	// The last error, and its time; for operators only.
 	LastError string                 `protobuf:"bytes,10,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
 	Failed    *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=failed,proto3" json:"failed,omitempty"`
-	// Keys that are parked and not given up, and items that have drifted.
+	// Keys that are parked and not skipped, and items that have drifted.
 	Parked  uint32 `protobuf:"varint,12,opt,name=parked,proto3" json:"parked,omitempty"`
 	Drifted uint32 `protobuf:"varint,13,opt,name=drifted,proto3" json:"drifted,omitempty"`
 	// When all of the sink was last compared with the ledger.
@@ -324,7 +324,7 @@ type SinkStatus struct {
 	// sink's drift limit allows. Nothing is written to it until ResolveDrift is
 	// called. Empty while the sink runs.
 	Stopped string `protobuf:"bytes,15,opt,name=stopped,proto3" json:"stopped,omitempty"`
-	// Why writes fail at the moment, to operators only. They are retried.
+	// Why writes fail at the moment; for operators only. They are retried.
 	Failing string `protobuf:"bytes,16,opt,name=failing,proto3" json:"failing,omitempty"`
 	// Since when writes have failed; unset while they succeed.
 	FailingSince *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=failing_since,json=failingSince,proto3" json:"failing_since,omitempty"`
@@ -335,7 +335,7 @@ type SinkStatus struct {
 	TimeLeft *durationpb.Duration `protobuf:"bytes,19,opt,name=time_left,json=timeLeft,proto3" json:"time_left,omitempty"`
 	// Tenants and items that the last sweep could not compare.
 	Uncompared uint32 `protobuf:"varint,20,opt,name=uncompared,proto3" json:"uncompared,omitempty"`
-	// Conditions that an operator should know of, to operators only.
+	// Conditions that an operator should know of; for operators only.
 	Warnings []string `protobuf:"bytes,21,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	// How far the sink was behind, every 10 seconds of the last 6 hours at most, oldest
 	// first, as long as this gateway runs. Only if the request asks for history.
@@ -679,7 +679,7 @@ func (x *ListParkedResponse) GetMore() bool {
 	return false
 }
 
-// Parked is a key that a sink would not take. Other keys do not wait for it.
+// Parked is a key that a sink has rejected. Other keys do not wait for it.
 type Parked struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Tenant   string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
@@ -688,10 +688,10 @@ type Parked struct {
 	Reason   string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	Since    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
 	Attempts uint32                 `protobuf:"varint,6,opt,name=attempts,proto3" json:"attempts,omitempty"`
-	// The key was given up until it changes again.
+	// The key is skipped until it changes again.
 	Skipped bool `protobuf:"varint,7,opt,name=skipped,proto3" json:"skipped,omitempty"`
-	// The key that keeps this one out, if one does. Callers that may not read that one do
-	// not see that this one is parked.
+	// The key that blocks this one, if there is one. Callers that are not allowed to read
+	// the blocking key do not see that this one is parked.
 	Other         string `protobuf:"bytes,8,opt,name=other,proto3" json:"other,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -906,7 +906,7 @@ type Uncompared struct {
 	// The item's name in the sink; empty if none of the tenant's items could be read.
 	Name   string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
-	// When it was last tried.
+	// When it was last attempted.
 	Tried         *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=tried,proto3" json:"tried,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -970,7 +970,7 @@ func (x *Uncompared) GetTried() *timestamppb.Timestamp {
 	return nil
 }
 
-// Drift is an item in a sink that is not as the ledger says.
+// Drift is an item in a sink that differs from the ledger.
 type Drift struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`

@@ -41,22 +41,21 @@ const (
 type SinksClient interface {
 	// ListSinks returns the sinks that the routes name, sorted by name.
 	ListSinks(ctx context.Context, in *ListSinksRequest, opts ...grpc.CallOption) (*ListSinksResponse, error)
-	// ListParked returns the keys that a sink would not take, sorted by tenant, key
-	// and revision.
+	// ListParked returns the keys that a sink has rejected, sorted by tenant, key and
+	// revision.
 	ListParked(ctx context.Context, in *ListParkedRequest, opts ...grpc.CallOption) (*ListParkedResponse, error)
 	// ListDrift returns the differences that were last found between a sink and the
 	// ledger, sorted by tenant and key.
 	ListDrift(ctx context.Context, in *ListDriftRequest, opts ...grpc.CallOption) (*ListDriftResponse, error)
-	// Replay has a sink written again from a revision on. A sink of events gets
-	// every change since then once more. Needs the role admin or operator.
+	// Replay writes a sink again from a revision on. A sink of events gets every change
+	// since then once more. Needs the role admin or operator.
 	Replay(ctx context.Context, in *ReplayRequest, opts ...grpc.CallOption) (*ReplayResponse, error)
-	// Retry tries parked keys again. Needs the role admin or operator.
+	// Retry writes parked keys again. Needs the role admin or operator.
 	Retry(ctx context.Context, in *RetryRequest, opts ...grpc.CallOption) (*RetryResponse, error)
-	// Skip gives parked keys up until they change again. Needs the role admin or
-	// operator.
+	// Skip ignores parked keys until they change again. Needs the role admin or operator.
 	Skip(ctx context.Context, in *SkipRequest, opts ...grpc.CallOption) (*SkipResponse, error)
-	// CheckDrift has a sink compared with the ledger now, or one of its items, named
-	// as the sink names it. Needs the role admin or operator.
+	// CheckDrift compares a sink, or one of its items, with the ledger now. The item is
+	// named as the sink names it. Needs the role admin or operator.
 	CheckDrift(ctx context.Context, in *CheckDriftRequest, opts ...grpc.CallOption) (*CheckDriftResponse, error)
 	// ResolveDrift compares a sink, or one of its items, with the ledger now and adopts,
 	// repairs or prunes the differences, whatever drift the routes have. Without the name
@@ -187,22 +186,21 @@ func (c *sinksClient) PlanRoutes(ctx context.Context, in *PlanRoutesRequest, opt
 type SinksServer interface {
 	// ListSinks returns the sinks that the routes name, sorted by name.
 	ListSinks(context.Context, *ListSinksRequest) (*ListSinksResponse, error)
-	// ListParked returns the keys that a sink would not take, sorted by tenant, key
-	// and revision.
+	// ListParked returns the keys that a sink has rejected, sorted by tenant, key and
+	// revision.
 	ListParked(context.Context, *ListParkedRequest) (*ListParkedResponse, error)
 	// ListDrift returns the differences that were last found between a sink and the
 	// ledger, sorted by tenant and key.
 	ListDrift(context.Context, *ListDriftRequest) (*ListDriftResponse, error)
-	// Replay has a sink written again from a revision on. A sink of events gets
-	// every change since then once more. Needs the role admin or operator.
+	// Replay writes a sink again from a revision on. A sink of events gets every change
+	// since then once more. Needs the role admin or operator.
 	Replay(context.Context, *ReplayRequest) (*ReplayResponse, error)
-	// Retry tries parked keys again. Needs the role admin or operator.
+	// Retry writes parked keys again. Needs the role admin or operator.
 	Retry(context.Context, *RetryRequest) (*RetryResponse, error)
-	// Skip gives parked keys up until they change again. Needs the role admin or
-	// operator.
+	// Skip ignores parked keys until they change again. Needs the role admin or operator.
 	Skip(context.Context, *SkipRequest) (*SkipResponse, error)
-	// CheckDrift has a sink compared with the ledger now, or one of its items, named
-	// as the sink names it. Needs the role admin or operator.
+	// CheckDrift compares a sink, or one of its items, with the ledger now. The item is
+	// named as the sink names it. Needs the role admin or operator.
 	CheckDrift(context.Context, *CheckDriftRequest) (*CheckDriftResponse, error)
 	// ResolveDrift compares a sink, or one of its items, with the ledger now and adopts,
 	// repairs or prunes the differences, whatever drift the routes have. Without the name

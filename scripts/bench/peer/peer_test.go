@@ -50,7 +50,7 @@ func start(t *testing.T, p Peer, dir string) (*Instance, Client) {
 	return in, c
 }
 
-func TestClientDoesWhatItClaims(t *testing.T) {
+func TestClient_Operations(t *testing.T) {
 	for _, p := range []Peer{Etcd{}, NATS{}, NATS{NoSync: true}} {
 		t.Run(p.Name(), func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "data")
@@ -127,7 +127,7 @@ func TestClientDoesWhatItClaims(t *testing.T) {
 	}
 }
 
-func TestEveryWatchSeesAWriteOnce(t *testing.T) {
+func TestWatches_SeeAWriteOnce(t *testing.T) {
 	for _, p := range []Peer{Etcd{}, NATS{}} {
 		t.Run(p.Name(), func(t *testing.T) {
 			_, c := start(t, p, filepath.Join(t.TempDir(), "data"))
@@ -165,7 +165,7 @@ func TestEveryWatchSeesAWriteOnce(t *testing.T) {
 	}
 }
 
-func TestEchoIsAsLongAsAGet(t *testing.T) {
+func TestEcho_HasTheLengthOfAGet(t *testing.T) {
 	_, c := start(t, Echo{}, filepath.Join(t.TempDir(), "data"))
 	got, err := c.(Reader).Read(t.Context(), "acme", "tenantconfig/svc-0421/setting-000123")
 	if err != nil {

@@ -95,7 +95,7 @@ var pseudo = []string{"AWS::AccountId", "AWS::NoValue", "AWS::Partition", "AWS::
 
 var substitution = regexp.MustCompile(`\$\{([^}]+)\}`)
 
-func TestEveryNameResolves(t *testing.T) {
+func TestTemplate_NamesResolve(t *testing.T) {
 	tmpl := read(t)
 	used := make(map[string]bool)
 	for _, rule := range members(at(tmpl.root, "Rules")) {
@@ -174,7 +174,7 @@ func TestEveryNameResolves(t *testing.T) {
 }
 
 // A conditional resource is not referred to without its condition.
-func TestConditionsAreKept(t *testing.T) {
+func TestTemplate_Conditions(t *testing.T) {
 	tmpl := read(t)
 	var under func(n *yaml.Node, given map[string]bool)
 	under = func(n *yaml.Node, given map[string]bool) {
@@ -231,7 +231,7 @@ func (tmpl *template) statements() map[string]*yaml.Node {
 	return out
 }
 
-func TestNobodyMayMoreThanTheyMust(t *testing.T) {
+func TestTemplate_LeastPrivilege(t *testing.T) {
 	// https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssystemsmanager.html
 	// list_awssecretsmanager.html and list_awsappconfig.html have no resource for them.
 	everywhere := []string{"ssm:DescribeParameters", "secretsmanager:ListSecrets", "appconfig:ListApplications", "appconfig:CreateApplication"}
@@ -298,7 +298,7 @@ var ownSettings = []string{
 var requests = regexp.MustCompile(`\b([A-Z]\w+)Input\{`)
 
 // The projector may make every request that the code of a sink makes.
-func TestTheProjectorMayWriteToEverySink(t *testing.T) {
+func TestTemplate_ProjectorWritesToEverySink(t *testing.T) {
 	allowed := make(map[string]bool)
 	for where, s := range read(t).statements() {
 		if strings.HasPrefix(where, "ProjectorRole,") {
@@ -343,7 +343,7 @@ func TestTheProjectorMayWriteToEverySink(t *testing.T) {
 }
 
 // An event that cannot be handled is kept.
-func TestEveryRuleHasADeadLetterQueue(t *testing.T) {
+func TestTemplate_RulesHaveDeadLetterQueues(t *testing.T) {
 	tmpl := read(t)
 	rules := 0
 	for name, r := range tmpl.resources {
@@ -374,7 +374,7 @@ func TestEveryRuleHasADeadLetterQueue(t *testing.T) {
 
 // No secret is in the function's environment, which is visible to everyone with read access to the
 // function; nor in the template's own resolution of secrets, which puts it there.
-func TestSecretsAreReadAtTheStart(t *testing.T) {
+func TestTemplate_SecretsAreReadAtTheStart(t *testing.T) {
 	tmpl := read(t)
 	walk(tmpl.root, func(n *yaml.Node) {
 		if strings.Contains(n.Value, "{{resolve:") {
@@ -418,7 +418,7 @@ func TestAlarms(t *testing.T) {
 }
 
 // Data that the ledger can rebuild is still not deleted by mistake.
-func TestTheTableIsKept(t *testing.T) {
+func TestTemplate_TableIsRetained(t *testing.T) {
 	table := at(read(t).resources["Table"], "Properties")
 	for _, property := range []string{"DeletionProtectionEnabled", "StreamSpecification", "SSESpecification", "PointInTimeRecoverySpecification"} {
 		if at(table, property) == nil {
@@ -441,7 +441,7 @@ func TestBucket(t *testing.T) {
 }
 
 // Names have several levels, and so may the prefix.
-func TestTheParameterPrefixHasLevels(t *testing.T) {
+func TestTemplate_ParameterPrefix(t *testing.T) {
 	pattern := regexp.MustCompile("^(" + at(read(t).parameters["ParameterPrefix"], "AllowedPattern").Value + ")$")
 	for prefix, ok := range map[string]bool{"stele": true, "platform/prod": true, "/stele": false, "stele/": false, "a//b": false, "a b": false} {
 		if pattern.MatchString(prefix) != ok {

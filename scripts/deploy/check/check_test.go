@@ -60,7 +60,7 @@ func build(t *testing.T) map[string][]any {
 	return objects
 }
 
-func TestKubernetesTakesEveryManifest(t *testing.T) {
+func TestKubernetes_Manifests(t *testing.T) {
 	objects := build(t)
 	for kind := range kinds {
 		if len(objects[kind]) == 0 {
@@ -71,7 +71,7 @@ func TestKubernetesTakesEveryManifest(t *testing.T) {
 
 // Each set of pods is one that a budget protects, that runs without rights, and
 // whose ports, volumes and configuration are there.
-func TestEveryPodIsConfined(t *testing.T) {
+func TestKubernetes_PodsAreConfined(t *testing.T) {
 	objects := build(t)
 	maps := make(map[string]bool)
 	for _, o := range objects["ConfigMap"] {
@@ -146,7 +146,7 @@ func TestEveryPodIsConfined(t *testing.T) {
 	}
 }
 
-func TestComposeTakesItsFile(t *testing.T) {
+func TestCompose_File(t *testing.T) {
 	options, err := cli.NewProjectOptions([]string{"../docker/compose.yaml"}, cli.WithName("stele"))
 	if err != nil {
 		t.Fatal(err)

@@ -15,7 +15,7 @@ import (
 // a unit without any hardening has 96.
 const mostExposed = "20"
 
-func TestSystemdTakesTheUnitsAndFindsThemConfined(t *testing.T) {
+func TestSystemd_UnitsAreValidAndConfined(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
 		t.Skip("systemd-analyze is not installed")

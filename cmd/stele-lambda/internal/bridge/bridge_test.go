@@ -135,7 +135,7 @@ func webhookService(t *testing.T) *service {
 	return s
 }
 
-func TestUnknownEvents(t *testing.T) {
+func TestHandle_UnknownEvents(t *testing.T) {
 	b := newBridge(t, targets(t, nil))
 	for name, e := range map[string]awsevents.EventBridgeEvent{
 		"another detail-type":        event(t, "configuration-changed", "Configuration Changed", "Configuration Read"),
@@ -156,7 +156,7 @@ func TestUnknownEvents(t *testing.T) {
 	}
 }
 
-func TestFromEnvironmentRefuses(t *testing.T) {
+func TestFromEnvironment_Rejects(t *testing.T) {
 	for name, tc := range map[string]struct {
 		env  map[string]string
 		want string
@@ -186,7 +186,7 @@ func TestFromEnvironmentRefuses(t *testing.T) {
 }
 
 // The function's template sets the variables that are read, and no others.
-func TestTheTemplateSetsWhatIsRead(t *testing.T) {
+func TestTemplate_SetsEveryVariable(t *testing.T) {
 	text, err := os.ReadFile("../../../../scripts/deploy/aws/template.yaml")
 	if err != nil {
 		t.Fatal(err)

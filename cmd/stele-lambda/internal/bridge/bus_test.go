@@ -22,7 +22,7 @@ import (
 
 // The whole way: a change becomes an event, a rule sends it to the function, and
 // the service hears of it, though at first it cannot.
-func TestFromTheSinkToTheService(t *testing.T) {
+func TestHandle_EventOfTheSinkReachesTheService(t *testing.T) {
 	server, err := fakeaws.Start()
 	if err != nil {
 		t.Fatal(err)

@@ -35,7 +35,7 @@ func (d *drifts) CheckDrift(ctx context.Context, req *stelev1.CheckDriftRequest)
 	}}}, nil
 }
 
-func TestChangedParametersAreCompared(t *testing.T) {
+func TestDrift_ChangedParametersAreCompared(t *testing.T) {
 	gateway := &drifts{token: "operators"}
 	listener := listen(t, "127.0.0.1:0")
 	serveGRPC(t, listener, func(s *grpc.Server) { stelev1.RegisterSinksServer(s, gateway) })
@@ -63,8 +63,8 @@ func TestChangedParametersAreCompared(t *testing.T) {
 		t.Errorf("a change without a name: %v", err)
 	}
 
-	gateway.err = status.Error(codes.Unavailable, "nobody writes to the sink")
-	if err := b.Handle(t.Context(), event(t, "parameter-store-change")); err == nil || !strings.Contains(err.Error(), "nobody writes to the sink") {
+	gateway.err = status.Error(codes.Unavailable, "no process writes to the sink")
+	if err := b.Handle(t.Context(), event(t, "parameter-store-change")); err == nil || !strings.Contains(err.Error(), "no process writes to the sink") {
 		t.Errorf("a gateway that cannot: %v", err)
 	}
 	env[tokenVariable] = "nobodys"

@@ -16,7 +16,7 @@ import (
 )
 
 // Services far beyond the eight that the AWS sample reaches.
-func TestAllServicesAreTold(t *testing.T) {
+func TestRefresh_NotifiesAllServices(t *testing.T) {
 	var all []*service
 	var addresses []string
 	for range 40 {
@@ -33,7 +33,7 @@ func TestAllServicesAreTold(t *testing.T) {
 	}
 }
 
-func TestEveryInstanceOfANameIsTold(t *testing.T) {
+func TestRefresh_NotifiesEveryInstanceOfAName(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux has all of 127.0.0.0/8")
 	}
@@ -54,7 +54,7 @@ func TestEveryInstanceOfANameIsTold(t *testing.T) {
 	}
 }
 
-func TestServicesHearOfTheirKeys(t *testing.T) {
+func TestRefresh_NotifiesByPrefix(t *testing.T) {
 	s, longer, other := grpcService(t, "127.0.0.1:0"), webhookService(t), webhookService(t)
 	b := newBridge(t, targets(t, map[string][]string{
 		"tenantconfig":           {s.address},
@@ -68,13 +68,13 @@ func TestServicesHearOfTheirKeys(t *testing.T) {
 	s.check(t, 1)
 	longer.check(t, 1)
 	other.check(t, 0)
-	if err := b.Handle(t.Context(), event(t, "configuration-changed", "tenantconfig/checkout", "nobody/listens")); err != nil {
+	if err := b.Handle(t.Context(), event(t, "configuration-changed", "tenantconfig/checkout", "no/target")); err != nil {
 		t.Fatal(err)
 	}
 	s.check(t, 1)
 }
 
-func TestAServiceThatFailsKeepsNoOtherFromHearing(t *testing.T) {
+func TestRefresh_FailedServiceDelaysNoOther(t *testing.T) {
 	good, bad, worse, hook := grpcService(t, "127.0.0.1:0"), grpcService(t, "127.0.0.1:0"), webhookService(t), webhookService(t)
 	bad.fail, worse.fail = errors.New("the disk is full"), errors.New("the pool is closed")
 	b := newBridge(t, targets(t, map[string][]string{"": {bad.address, worse.address, "grpc://no.such.host.invalid:1", good.address, hook.address}}))
@@ -111,7 +111,7 @@ func TestAServiceThatFailsKeepsNoOtherFromHearing(t *testing.T) {
 	worse.check(t, 2)
 }
 
-func TestServicesThatKnowAnotherSecret(t *testing.T) {
+func TestRefresh_WrongSecret(t *testing.T) {
 	s, hook := grpcService(t, "127.0.0.1:0"), webhookService(t)
 	env := targets(t, map[string][]string{"": {s.address, hook.address}})
 	env[secretVariable] = "staple-correct-horse"
@@ -124,7 +124,7 @@ func TestServicesThatKnowAnotherSecret(t *testing.T) {
 }
 
 // Beyond this machine a target must prove who it is before it gets anything.
-func TestTargetsAreSpokenToWithTLS(t *testing.T) {
+func TestRefresh_UsesTLS(t *testing.T) {
 	s := grpcService(t, "127.0.0.1:0")
 	hook := httptest.NewTLSServer(http.NotFoundHandler())
 	t.Cleanup(hook.Close)
@@ -141,7 +141,7 @@ func TestTargetsAreSpokenToWithTLS(t *testing.T) {
 
 // No more calls than are allowed wait at a time, and one that never answers ends
 // with the event.
-func TestCallsAreBounded(t *testing.T) {
+func TestRefresh_ConcurrencyIsBounded(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var mu sync.Mutex
 	waiting := 0

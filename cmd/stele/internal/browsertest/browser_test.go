@@ -159,7 +159,7 @@ func TestConsole(t *testing.T) {
 	browse(t, "console.mjs", w)
 }
 
-func TestConsoleOverTLS(t *testing.T) {
+func TestConsole_TLS(t *testing.T) {
 	needBrowser(t)
 	w := newWorld(t, true)
 	w.commit(t, "acme", "first", "tenantconfig/a", "1")

@@ -32,24 +32,24 @@ func (f Files) check() error {
 	return nil
 }
 
-// lookAfter is how old the last look at the files may be when a connection is made.
-const lookAfter = time.Second
+// reloadInterval is how often files are read again, when connections are made.
+const reloadInterval = time.Second
 
 // Server is the configuration of a listener: with Cert and, if there is a CA, only for
-// clients with a certificate of it. Files that become unreadable, or do not match, are
-// an error in the log; the previous ones stay in use until they do.
+// clients with a certificate of it. The files are reloaded, see reloaded.
 func Server(f Files, log *slog.Logger) (*tls.Config, error) {
 	if err := f.check(); err != nil {
 		return nil, err
 	}
 	s := &server{files: f, log: log}
-	if err := s.read(); err != nil {
+	current := reloaded(log, "cannot reload the TLS certificate; the previous one stays in use", s.read)
+	if _, err := current(); err != nil {
 		return nil, err
 	}
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			return s.current(), nil
+			return current()
 		},
 	}, nil
 }
@@ -58,34 +58,13 @@ type server struct {
 	files Files
 	log   *slog.Logger
 
-	mu     sync.Mutex // guards the fields below
-	looked time.Time
-	failed string // why the files could not be read, at the last look
+	// The fields below are those of the last successful read.
 	seen   []byte
 	config *tls.Config
 }
 
-// current is the configuration of a connection that is being made.
-func (s *server) current() *tls.Config {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if time.Since(s.looked) < lookAfter {
-		return s.config
-	}
-	err := s.read()
-	switch {
-	case err == nil:
-		s.failed = ""
-	case s.failed != err.Error():
-		s.failed = err.Error()
-		s.log.Error("cannot reload the TLS certificate; the previous one stays in use", "error", err)
-	}
-	return s.config
-}
-
-// read makes a configuration from the current files.
-func (s *server) read() error {
-	s.looked = time.Now()
+// read makes a configuration from the current files. reloaded does not call it concurrently.
+func (s *server) read() (*tls.Config, error) {
 	var parts [3][]byte
 	for i, path := range []string{s.files.Cert, s.files.Key, s.files.CA} {
 		if path == "" {
@@ -93,19 +72,19 @@ func (s *server) read() error {
 		}
 		var err error
 		if parts[i], err = os.ReadFile(path); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	all := bytes.Join(parts[:], []byte{0})
 	if s.config != nil && bytes.Equal(all, s.seen) {
-		return nil
+		return s.config, nil
 	}
 	cert, err := tls.X509KeyPair(parts[0], parts[1])
 	if err != nil {
-		return fmt.Errorf("%s and %s: %w", s.files.Cert, s.files.Key, err)
+		return nil, fmt.Errorf("%s and %s: %w", s.files.Cert, s.files.Key, err)
 	}
 	if err := valid(cert.Leaf); err != nil {
-		return fmt.Errorf("%s: %w", s.files.Cert, err)
+		return nil, fmt.Errorf("%s: %w", s.files.Cert, err)
 	}
 	config := &tls.Config{
 		MinVersion:   tls.VersionTLS13,
@@ -115,7 +94,7 @@ func (s *server) read() error {
 	}
 	if s.files.CA != "" {
 		if config.ClientCAs, err = pool(s.files.CA, parts[2]); err != nil {
-			return err
+			return nil, err
 		}
 		config.ClientAuth = tls.RequireAndVerifyClientCert
 	}
@@ -123,7 +102,7 @@ func (s *server) read() error {
 		s.log.Info("TLS certificate reloaded", "subject", cert.Leaf.Subject.String(), "until", cert.Leaf.NotAfter)
 	}
 	s.seen, s.config = all, config
-	return nil
+	return config, nil
 }
 
 // valid returns an error if no other side would accept the certificate now.
@@ -137,11 +116,10 @@ func valid(cert *x509.Certificate) error {
 	return nil
 }
 
-// Reload returns functions that read the certificate and the CA for each connection that is
-// made. Files that become unreadable, or do not match, are an error in the log; the previous
-// ones stay in use until they do.
+// Reload returns functions that return the certificate and the CA for a connection that is
+// made. The files are reloaded, see reloaded.
 func (f Files) Reload(log *slog.Logger) (certificate func() (tls.Certificate, error), roots func() (*x509.CertPool, error)) {
-	certificate = keep(log, "cannot reload the client certificate; the previous one stays in use", func() (tls.Certificate, error) {
+	certificate = reloaded(log, "cannot reload the client certificate; the previous one stays in use", func() (tls.Certificate, error) {
 		cert, err := f.Certificate()
 		if err == nil {
 			if err = valid(cert.Leaf); err != nil {
@@ -150,34 +128,40 @@ func (f Files) Reload(log *slog.Logger) (certificate func() (tls.Certificate, er
 		}
 		return cert, err
 	})
-	return certificate, keep(log, "cannot reload the CA; the previous one stays in use", f.Roots)
+	return certificate, reloaded(log, "cannot reload the CA; the previous one stays in use", f.Roots)
 }
 
-// keep returns a function that reads, and returns the previous value if that fails.
-func keep[T any](log *slog.Logger, message string, read func() (T, error)) func() (T, error) {
+// reloaded returns a function that reads a value from files, at most once per
+// reloadInterval. If the files become unreadable, or do not match, it logs the message with
+// each new error and returns the previous value; without one, it returns the error.
+func reloaded[T any](log *slog.Logger, message string, read func() (T, error)) func() (T, error) {
 	var mu sync.Mutex // guards the variables below
 	var last T
-	var known bool
+	var readAt time.Time // zero until a read has succeeded
 	var failed string
 	return func() (T, error) {
 		mu.Lock()
 		defer mu.Unlock()
+		if !readAt.IsZero() && time.Since(readAt) < reloadInterval {
+			return last, nil
+		}
 		next, err := read()
 		switch {
 		case err == nil:
-			last, known, failed = next, true, ""
-		case !known:
+			last, failed = next, ""
+		case readAt.IsZero():
 			return next, err
 		case failed != err.Error():
 			failed = err.Error()
 			log.Error(message, "error", err)
 		}
+		readAt = time.Now()
 		return last, nil
 	}
 }
 
 // Client is the configuration of connections to other processes, which must have a
-// certificate of the CA. Cert and Key are read for every connection, CA once.
+// certificate of the CA. Cert and Key are reloaded, see reloaded; CA is read once.
 func Client(f Files) (*tls.Config, error) {
 	if err := f.check(); err != nil {
 		return nil, err

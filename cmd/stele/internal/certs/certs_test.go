@@ -71,7 +71,7 @@ func connect(t *testing.T, f certs.Files) *tls.Config {
 	return config
 }
 
-func TestWhoMayConnect(t *testing.T) {
+func TestListener_WhoMayConnect(t *testing.T) {
 	dir, elsewhere := t.TempDir(), t.TempDir()
 	ca, other := certstest.New(t, dir), certstest.New(t, elsewhere)
 	own, _ := ca.Issue(t, dir, "server")
@@ -108,9 +108,9 @@ func TestWhoMayConnect(t *testing.T) {
 	}
 }
 
-// TestCertificatesChangeWhileConnectionsAreMade replaces the certificate again and
+// TestReload_UnderLoad replaces the certificate again and
 // again, in two steps, while clients connect without a pause.
-func TestCertificatesChangeWhileConnectionsAreMade(t *testing.T) {
+func TestReload_UnderLoad(t *testing.T) {
 	dir := t.TempDir()
 	ca := certstest.New(t, dir)
 	files, serial := ca.Issue(t, dir, "server")
@@ -119,10 +119,10 @@ func TestCertificatesChangeWhileConnectionsAreMade(t *testing.T) {
 		const rotations = 20
 		var made, failed atomic.Int64
 		ctx, stop := context.WithCancel(t.Context())
-		var beside sync.WaitGroup
-		defer beside.Wait()
+		var connections sync.WaitGroup
+		defer connections.Wait()
 		defer stop()
-		beside.Go(func() {
+		connections.Go(func() {
 			for ctx.Err() == nil {
 				if _, err := handshake(server, client); err != nil {
 					failed.Add(1)
@@ -144,7 +144,7 @@ func TestCertificatesChangeWhileConnectionsAreMade(t *testing.T) {
 				t.Fatalf("after: %v, %v, want serial %s", got, err, serial)
 			}
 		}
-		t.Logf("%d certificates, %d connections beside, %d failed", rotations, made.Load(), failed.Load())
+		t.Logf("%d certificates, %d connections meanwhile, %d failed", rotations, made.Load(), failed.Load())
 	})
 }
 
@@ -155,7 +155,7 @@ func first(s tls.ConnectionState) *x509.Certificate {
 	return s.PeerCertificates[0]
 }
 
-func TestFilesThatDoNotFitChangeNothing(t *testing.T) {
+func TestReload_MismatchedFilesChangeNothing(t *testing.T) {
 	dir := t.TempDir()
 	ca := certstest.New(t, dir)
 	files, serial := ca.Issue(t, dir, "server")
@@ -189,7 +189,7 @@ func TestFilesThatDoNotFitChangeNothing(t *testing.T) {
 			_, serial = ca.Issue(t, dir, "server")
 			time.Sleep(2 * time.Second)
 			if state, err = handshake(server, client); err != nil || first(state).SerialNumber.String() != serial {
-				t.Errorf("after %s was mended: %v", what, err)
+				t.Errorf("after %s was fixed: %v", what, err)
 			}
 		}
 	})
@@ -201,37 +201,40 @@ func TestReload_UnusableFilesChangeNothing(t *testing.T) {
 	ca := certstest.New(t, dir)
 	files, serial := ca.Issue(t, dir, "client")
 	files.CA = ca.File
-	var out strings.Builder
-	certificate, roots := files.Reload(slog.New(slog.NewTextHandler(&out, nil)))
-	check := func(what string, logged ...string) {
-		t.Helper()
-		for range 3 {
-			cert, err := certificate()
-			if err != nil || cert.Leaf.SerialNumber.String() != serial {
-				t.Errorf("%s: certificate %v, %v", what, cert.Leaf, err)
+	synctest.Test(t, func(t *testing.T) {
+		var out strings.Builder
+		certificate, roots := files.Reload(slog.New(slog.NewTextHandler(&out, nil)))
+		check := func(what string, logged ...string) {
+			t.Helper()
+			for range 3 {
+				time.Sleep(2 * time.Second)
+				cert, err := certificate()
+				if err != nil || cert.Leaf.SerialNumber.String() != serial {
+					t.Errorf("%s: certificate %v, %v", what, cert.Leaf, err)
+				}
+				if pool, err := roots(); err != nil || pool == nil {
+					t.Errorf("%s: CA %v", what, err)
+				}
 			}
-			if pool, err := roots(); err != nil || pool == nil {
-				t.Errorf("%s: CA %v", what, err)
+			for _, text := range logged {
+				if strings.Count(out.String(), text) != 1 {
+					t.Errorf("%s: the log has %q, want %q once", what, out.String(), text)
+				}
 			}
+			out.Reset()
 		}
-		for _, text := range logged {
-			if strings.Count(out.String(), text) != 1 {
-				t.Errorf("%s: the log has %q, want %q once", what, out.String(), text)
-			}
+		check("valid files")
+		ca.IssueUntil(t, dir, "client", time.Now().Add(-time.Hour))
+		if err := os.WriteFile(ca.File, []byte("garbage"), 0o600); err != nil {
+			t.Fatal(err)
 		}
-		out.Reset()
-	}
-	check("valid files")
-	ca.IssueUntil(t, dir, "client", time.Now().Add(-time.Hour))
-	if err := os.WriteFile(ca.File, []byte("garbage"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	check("unusable files", "client.pem: the certificate expired at", "ca.pem holds no PEM block")
-	_, serial = ca.Issue(t, dir, "client")
-	check("valid files again")
+		check("unusable files", "client.pem: the certificate expired at", "ca.pem holds no PEM block")
+		_, serial = ca.Issue(t, dir, "client")
+		check("valid files again")
+	})
 }
 
-func TestFilesThatAreMissingAreNamed(t *testing.T) {
+func TestOpen_MissingFilesAreNamed(t *testing.T) {
 	dir := t.TempDir()
 	files, _ := certstest.New(t, dir).Issue(t, dir, "server")
 	for want, f := range map[string]certs.Files{

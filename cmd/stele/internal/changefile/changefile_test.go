@@ -9,7 +9,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger"
 )
 
-func TestAChangeSetIsReadFromYAMLAndFromALineOfAChangeLog(t *testing.T) {
+func TestParse_YAMLAndChangeLog(t *testing.T) {
 	for name, c := range map[string]struct {
 		text string
 		want File
@@ -59,7 +59,7 @@ expect:
 	}
 }
 
-func TestABadChangeSetIsRefusedWithItsLine(t *testing.T) {
+func TestParse_ErrorsNameTheLine(t *testing.T) {
 	for text, want := range map[string]string{
 		"- a":             "line 1: a change set is a mapping",
 		"message: x":      "line 1: the change set has no changes",

@@ -37,7 +37,7 @@ func readAll(t *testing.T, data []byte) ([]*Line, error) {
 	}
 }
 
-func TestALineIsReadWholePlainOrCompressed(t *testing.T) {
+func TestNext_PlainAndCompressed(t *testing.T) {
 	var packed bytes.Buffer
 	w := gzip.NewWriter(&packed)
 	io.WriteString(w, one+"\n\n")
@@ -60,7 +60,7 @@ func TestALineIsReadWholePlainOrCompressed(t *testing.T) {
 	}
 }
 
-func TestIdenticalLinesHaveRequestIDsOfTheirOwnThatStayTheSame(t *testing.T) {
+func TestNext_IdenticalLinesHaveStableRequestIDs(t *testing.T) {
 	spaced := strings.ReplaceAll(one, `":`, `": `)
 	other := strings.Replace(one, `"m"`, `"n"`, 1)
 	log := strings.Join([]string{one, other, one, spaced}, "\n")
@@ -86,7 +86,7 @@ func TestIdenticalLinesHaveRequestIDsOfTheirOwnThatStayTheSame(t *testing.T) {
 	}
 }
 
-func TestABadLineIsNamedAndTheGoodOnesBeforeItAreRead(t *testing.T) {
+func TestNext_BadLineIsNamed(t *testing.T) {
 	edit := func(old, new string) string { return strings.Replace(one, old, new, 1) }
 	for bad, want := range map[string]string{
 		"not json":                                 "invalid",
@@ -112,7 +112,7 @@ func TestABadLineIsNamedAndTheGoodOnesBeforeItAreRead(t *testing.T) {
 	}
 }
 
-func TestACompressedLogThatBreaksOffIsNotTakenForItsEnd(t *testing.T) {
+func TestNext_TruncatedCompressedLog(t *testing.T) {
 	var packed bytes.Buffer
 	w := gzip.NewWriter(&packed)
 	for range 50 {

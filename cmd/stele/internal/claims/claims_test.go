@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestClaimsAreReadFromTheTokensSecondPart(t *testing.T) {
+func TestClaims_OfAToken(t *testing.T) {
 	token := func(payload string) string {
 		return "e30." + base64.RawURLEncoding.EncodeToString([]byte(payload)) + ".c2ln"
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/certs"
 )
 
-func TestPutKeepsOtherContextsAndTheCurrentOne(t *testing.T) {
+func TestPut_KeepsOtherContexts(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "new", "config.yaml")
 	local, edge := Context{Address: "127.0.0.1:7070", TokenFile: "/t"}, Context{Address: "edge:443", Tenant: "acme"}
 	for _, step := range []struct {
@@ -42,11 +42,11 @@ func TestPutKeepsOtherContextsAndTheCurrentOne(t *testing.T) {
 	}
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil || len(entries) != 1 {
-		t.Errorf("beside the file there is more: %v, %v", entries, err)
+		t.Errorf("the directory has more than the file: %v, %v", entries, err)
 	}
 }
 
-func TestAMistypedFieldIsRefused(t *testing.T) {
+func TestLoad_UnknownField(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.yaml")
 	const text = "contexts:\n  local:\n    adress: x\n"
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -60,7 +60,7 @@ func TestAMistypedFieldIsRefused(t *testing.T) {
 	}
 }
 
-func TestTheChoiceGoesBeforeTheEnvironmentAndThatBeforeTheContext(t *testing.T) {
+func TestChoose_FlagEnvironmentContext(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.yaml")
 	for name, c := range map[string]Context{
 		"a": {Address: "a:1", TokenFile: "/a", Tenant: "ta"},

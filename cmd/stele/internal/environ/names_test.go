@@ -8,7 +8,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger"
 )
 
-func TestSettingsBecomeVariables(t *testing.T) {
+func TestVariables_OfSettings(t *testing.T) {
 	got, err := Names{}.Variables("tenantconfig/checkout", map[ledger.Key]ledger.Value{
 		"tenantconfig/checkout/timeout_ms":  "3000.0",
 		"tenantconfig/checkout/db/host.eu":  `"a \"b\"\n\u00fc"`,
@@ -31,7 +31,7 @@ func TestSettingsBecomeVariables(t *testing.T) {
 	}
 }
 
-func TestTwoKeysOfOneNameAreRefusedByName(t *testing.T) {
+func TestVariables_TwoKeysOfOneName(t *testing.T) {
 	_, err := Names{}.Variables("p", map[ledger.Key]ledger.Value{"p/a.b": "1", "p/a-b": "2"})
 	if err == nil || !strings.Contains(err.Error(), "p/a-b and p/a.b would both be A_B") {
 		t.Errorf("error is %v", err)

@@ -27,7 +27,7 @@ func await(t *testing.T, path, want string) {
 	}
 }
 
-func TestTheCommandsExitCodeIsReturned(t *testing.T) {
+func TestRun_ReturnsTheExitCode(t *testing.T) {
 	for script, want := range map[string]int{"exit 0": 0, "exit $CODE": 7, "kill -9 $$": 137} {
 		code, err := Run(t.Context(), []string{"sh", "-c", script}, []string{"CODE=7"}, nil, nil)
 		if err != nil || code != want {
@@ -39,7 +39,7 @@ func TestTheCommandsExitCodeIsReturned(t *testing.T) {
 	}
 }
 
-func TestTheCommandStartsAgainWithChangedVariablesOnly(t *testing.T) {
+func TestRun_RestartsForChangedVariables(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
 	t.Setenv("LOG", log)
 	changed := make(chan []string)
@@ -97,7 +97,7 @@ func TestRun_ChangesInARowRestartOnce(t *testing.T) {
 	}
 }
 
-func TestSignalsReachTheCommandAndTheContextStopsIt(t *testing.T) {
+func TestRun_PassesSignals(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
 	t.Setenv("LOG", log)
 	signals := make(chan os.Signal, 1)

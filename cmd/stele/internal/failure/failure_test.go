@@ -14,7 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-func TestAnErrorHasAnExitCodeAndWordsForPeople(t *testing.T) {
+func TestError_HasExitCodeAndMessage(t *testing.T) {
 	answer := func(c codes.Code, msg string, details ...protoadapt.MessageV1) error {
 		st, err := status.New(c, msg).WithDetails(details...)
 		if err != nil {
@@ -63,7 +63,7 @@ func TestAnErrorHasAnExitCodeAndWordsForPeople(t *testing.T) {
 			[]string{"a request or an answer has 9250043 bytes, and the limit is 8388608", "try: split the change set, or read fewer keys at a time"}},
 		{"not recorded", answer(codes.Unavailable, "this call must be recorded", &errdetails.ErrorInfo{Reason: "NOT_RECORDED"}), Other,
 			[]string{"this call must be recorded", "try: stele doctor; meanwhile the tenant's own tokens can read, except keys whose reads its policy records"}},
-		{"a hint of its own", Try(answer(codes.Unavailable, "journal is away"), "again"), Other, []string{"journal is away", "try: again"}},
+		{"a hint of its own", Try(answer(codes.Unavailable, "journal is unreachable"), "again"), Other, []string{"journal is unreachable", "try: again"}},
 		{"over a limit", answer(codes.ResourceExhausted, "acme is over its limit of 5 requests a second: try again in 2s", &errdetails.RetryInfo{RetryDelay: durationpb.New(2 * time.Second)}), Other,
 			[]string{"acme is over its limit of 5 requests a second: try again in 2s"}},
 		{"silent", Exit(77), 77, nil},

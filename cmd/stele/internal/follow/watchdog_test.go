@@ -43,8 +43,8 @@ func (s *silentStream) Recv() (*stelev1.WatchAllCommitsResponse, error) {
 	return &stelev1.WatchAllCommitsResponse{Commits: []*stelev1.PlacedCommit{{}}, Position: 1}, nil
 }
 
-// TestSilence_IsNoticed leaves a stream that is silent, and resumes at another one.
-func TestSilence_IsNoticed(t *testing.T) {
+// TestSilence_IsDetected leaves a stream that is silent, and resumes at another one.
+func TestSilence_IsDetected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		done := errors.New("done")
 		var lost error

@@ -139,7 +139,7 @@ func counting(n int) []string {
 	return s
 }
 
-func TestEveryLineIsWrittenOnceInOrderWhenStreamsBreak(t *testing.T) {
+func TestRun_BrokenStreamsWriteEachLineOnce(t *testing.T) {
 	g := &gateway{breakEvery: 7}
 	cfg := start(t, g)
 	var lines []string
@@ -165,7 +165,7 @@ func TestEveryLineIsWrittenOnceInOrderWhenStreamsBreak(t *testing.T) {
 	}
 }
 
-func TestAnImportThatIsOverALimitWaitsAndGoesOn(t *testing.T) {
+func TestRun_OverALimitWaits(t *testing.T) {
 	g := &gateway{limitAfter: 8}
 	cfg := start(t, g)
 	var lines []string
@@ -184,7 +184,7 @@ func TestAnImportThatIsOverALimitWaitsAndGoesOn(t *testing.T) {
 	}
 }
 
-func TestALogThatIsImportedAgainAddsNothingAndAGrownOneItsNewLines(t *testing.T) {
+func TestRun_AgainWritesOnlyNewLines(t *testing.T) {
 	g := &gateway{}
 	cfg := start(t, g)
 	var lines []string
@@ -220,7 +220,7 @@ func TestALogThatIsImportedAgainAddsNothingAndAGrownOneItsNewLines(t *testing.T)
 	}
 }
 
-func TestABadLineStopsTheImportAndLosesNoneBeforeIt(t *testing.T) {
+func TestRun_BadLineStops(t *testing.T) {
 	for name, bad := range map[string]string{
 		"unreadable":            `{"time":`,
 		"refused by the ledger": strings.Replace(line("x", 500), `"500"`, `"refuse"`, 1),
@@ -251,7 +251,7 @@ func TestABadLineStopsTheImportAndLosesNoneBeforeIt(t *testing.T) {
 	}
 }
 
-func TestAnInterruptedImportWaitsForWhatIsInFlight(t *testing.T) {
+func TestRun_InterruptWaitsForOutcomes(t *testing.T) {
 	g := &gateway{}
 	cfg := start(t, g)
 	ctx, interrupt := context.WithCancel(t.Context())
@@ -273,7 +273,7 @@ func TestAnInterruptedImportWaitsForWhatIsInFlight(t *testing.T) {
 	}
 }
 
-func TestAGatewayThatStaysAwayIsGivenUp(t *testing.T) {
+func TestRun_UnreachableGatewayIsGivenUp(t *testing.T) {
 	g := &gateway{breakEvery: 1}
 	cfg := start(t, g)
 	cfg.GiveUp = time.Nanosecond

@@ -36,8 +36,8 @@ type Step struct {
 	// ID names the step within its source permanently: "revision 42".
 	ID string
 	// Number is the step's, in a source that counts them and forgets the oldest; 0
-	// elsewhere. Of such a source only steps are imported that come after the
-	// newest one that the ledger has.
+	// elsewhere. From such a source, only steps after the newest one that the ledger has
+	// are imported.
 	Number uint64
 	// Time and Author are empty in a source that keeps none: the commit is then
 	// the importer's, of now.

@@ -109,7 +109,7 @@ func read(t *testing.T, cfg Config) (lines []*changelog.Line, unfit []string, ke
 	}
 }
 
-func TestANameGetsItsPlaceByThePrefix(t *testing.T) {
+func TestNaming_PrefixAndInto(t *testing.T) {
 	for _, test := range []struct{ prefix, into, name, want string }{
 		{"/config/", "tenantconfig/", "/config/a/b", "acme tenantconfig/a/b"},
 		{"", "", "a/b", "acme a/b"},
@@ -143,7 +143,7 @@ func TestANameGetsItsPlaceByThePrefix(t *testing.T) {
 	}
 }
 
-func TestTextIsJSONWhereItCanBeAndBinaryIsRefused(t *testing.T) {
+func TestValue_TextJSONAndBinary(t *testing.T) {
 	for text, want := range map[string]string{
 		"250": "250", `{"a": 1.0}`: `{"a":1.0}`, "true": "true", "hello": `"hello"`, "": `""`, `{"a":1,"a":2}`: `"{\"a\":1,\"a\":2}"`,
 		"a\nb": `"a\nb"`, "\x00\xff": "error", "a\x00": "error", strings.Repeat("x", ledger.MaxValue): "error",
@@ -212,7 +212,7 @@ func TestParseRename(t *testing.T) {
 	}
 }
 
-func TestAStepIsALineATenantWithTimesThatNeverGoBack(t *testing.T) {
+func TestLines_TimesNeverGoBack(t *testing.T) {
 	at := func(s int) time.Time { return time.Date(2024, 1, 1, 0, 0, s, 0, time.UTC) }
 	set := func(name, value string) Item { return Item{Name: name, Value: value} }
 	w := &world{head: 1, at: at(10)}
@@ -246,7 +246,7 @@ func TestAStepIsALineATenantWithTimesThatNeverGoBack(t *testing.T) {
 	}
 }
 
-func TestRequestIDsAreTheSameAgainAndNeverShared(t *testing.T) {
+func TestLines_RequestIDs(t *testing.T) {
 	source := steps{
 		{ID: "one", Items: []Item{{Name: "acme/a", Value: "1"}, {Name: "globex/a", Value: "1"}}},
 		{ID: "two", Items: []Item{{Name: "acme/a", Value: "1"}}},
@@ -268,7 +268,7 @@ func TestRequestIDsAreTheSameAgainAndNeverShared(t *testing.T) {
 	}
 }
 
-func TestAStateBecomesWhatMakesTheLedgerEqualToIt(t *testing.T) {
+func TestState_WritesTheDifference(t *testing.T) {
 	w := &world{head: 3, entries: map[ledger.Key]ledger.Value{"c/same": `{"a":1,"b":2}`, "c/other": "1", "c/gone": "1", "d/x": "1"}}
 	state := steps{{ID: "state", State: true, Items: []Item{{Name: "same", Value: `{"b": 2, "a": 1}`}, {Name: "other", Value: "2"}, {Name: "new", Value: "3"}}}}
 	cfg := Config{Ledger: w, Mapping: mapping(t, "", "c/"), Source: state}
@@ -277,7 +277,7 @@ func TestAStateBecomesWhatMakesTheLedgerEqualToIt(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 	if !slices.Equal(kept, []ledger.Key{"c/gone"}) {
-		t.Errorf("%v are told to stay", kept)
+		t.Errorf("%v are listed as kept", kept)
 	}
 	cfg.Prune = true
 	first := lines[0].ChangeSet.RequestID
@@ -299,7 +299,7 @@ func TestAStateBecomesWhatMakesTheLedgerEqualToIt(t *testing.T) {
 	}
 }
 
-func TestOfACountedSourceOnlyWhatComesAfterIsRead(t *testing.T) {
+func TestResume_ReadsOnlyLaterSteps(t *testing.T) {
 	set := func(n uint64, value string) Step {
 		return Step{ID: fmt.Sprint("revision ", n), Number: n, Items: []Item{{Name: "a", Value: value}}}
 	}
@@ -336,7 +336,7 @@ func TestOfACountedSourceOnlyWhatComesAfterIsRead(t *testing.T) {
 	}
 }
 
-func TestASecretIsWrittenOnlyWhereItStaysOne(t *testing.T) {
+func TestSecrets_RequireASecretRoute(t *testing.T) {
 	cfg := Config{Ledger: new(world), Mapping: mapping(t, "", ""), Source: steps{{ID: "one", Items: []Item{
 		{Name: "s/a", Value: "1", Secret: true}, {Name: "p/a", Value: "1", Secret: true}, {Name: "p/b", Value: "1"},
 	}}}, Secret: func(k ledger.Key) bool { return strings.HasPrefix(string(k), "s/") }}
@@ -346,7 +346,7 @@ func TestASecretIsWrittenOnlyWhereItStaysOne(t *testing.T) {
 	}
 }
 
-func TestEveryPartOfAStateFitsACommit(t *testing.T) {
+func TestState_PartsFitACommit(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var changes []ledger.Change
 		for i := range rapid.IntRange(0, 30_000).Draw(t, "many") {
@@ -372,7 +372,7 @@ func TestEveryPartOfAStateFitsACommit(t *testing.T) {
 	})
 }
 
-func TestAStateInPartsIsNotTakenForWholeBeforeTheLast(t *testing.T) {
+func TestState_IsCompleteAfterTheLastPart(t *testing.T) {
 	state := Step{ID: "revision 5", Number: 5, State: true}
 	for i := range ledger.MaxChanges + 1 {
 		state.Items = append(state.Items, Item{Name: fmt.Sprintf("k%05d", i), Value: "1"})

@@ -28,7 +28,7 @@ type Config struct {
 	Prune bool
 	// Secret reports whether the ledger encrypts a key's values.
 	Secret func(ledger.Key) bool
-	// Unfit is called for what the ledger would not take, which is left out.
+	// Unfit is called for what the ledger would reject, which is left out.
 	Unfit func(Unfit)
 	// Kept is called for keys that a state does not have, and that stay because
 	// Prune is not set.
@@ -59,7 +59,7 @@ const (
 	NoteReading NoteKind = "reading" // a file that other programs could read differently
 )
 
-// Unfit is an item that the ledger would not take.
+// Unfit is an item that the ledger would reject.
 type Unfit struct {
 	// Step is the step's id.
 	Step, Name string

@@ -21,7 +21,7 @@ import (
 
 // An edge that holds acme answers what globex asks for from the table that a projector
 // writes, says how little it knows, and answers nothing that is not there to know.
-func TestAnEdgeAnswersFromDynamoDB(t *testing.T) {
+func TestFallback_AnswersFromDynamoDB(t *testing.T) {
 	endpoint := dynamotest.Start(t)
 	table, err := routes.Parse(fmt.Appendf(nil, `{
 		"sinks": {"table": {"kind": "dynamodb", "endpoint": %q, "create": true}},
@@ -81,7 +81,7 @@ func TestAnEdgeAnswersFromDynamoDB(t *testing.T) {
 		want codes.Code
 	}{
 		{"a key that was deleted", failed(get("tenantconfig/gone")), codes.NotFound},
-		{"a key that nobody has set", failed(get("tenantconfig/never")), codes.NotFound},
+		{"a key that was never set", failed(get("tenantconfig/never")), codes.NotFound},
 		{"a key that is set and goes elsewhere", failed(get("other/a")), codes.FailedPrecondition},
 		{"a bad key", failed(get("a//b")), codes.InvalidArgument},
 		{"the past", failed(edge.config.Get(globex, &stelev1.GetRequest{Key: "tenantconfig/a", At: &stelev1.At{Point: &stelev1.At_Revision{Revision: 2}}})), codes.FailedPrecondition},
@@ -144,7 +144,7 @@ func TestAnEdgeAnswersFromDynamoDB(t *testing.T) {
 	}
 }
 
-func TestAFallbackThatDoesNotAnswer(t *testing.T) {
+func TestFallback_WithoutAnAnswer(t *testing.T) {
 	table, err := routes.Parse([]byte(`{
 		"sinks": {"table": {"kind": "dynamodb", "endpoint": "http://127.0.0.1:1", "region": "eu-west-1"}, "files": {"kind": "directory"}},
 		"routes": [{"prefix": "", "sinks": ["table", "files"]}]

@@ -21,7 +21,7 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// TestNothingOfAnotherTenantIsTold calls every method that is served with anything that
+// TestIsolation_HostileCalls calls every method that is served with anything that
 // may find a way around: callers of one tenant who try to read another's data, and
 // callers with prefixes who try to read the rest of their own. Everything in the
 // answers, including errors and later messages of streams, is searched for data that
@@ -30,7 +30,7 @@ import (
 //
 // STELE_HOSTILE_CALLS is the number of calls (4,000), and STELE_HOSTILE_SEED repeats
 // the random choices.
-func TestNothingOfAnotherTenantIsTold(t *testing.T) {
+func TestIsolation_HostileCalls(t *testing.T) {
 	calls := number(t, "STELE_HOSTILE_CALLS", 4_000)
 	seed := number(t, "STELE_HOSTILE_SEED", 1)
 	w := startWorld(t)
@@ -193,7 +193,7 @@ func (s *siege) note(c *call, sent [][]byte, came [][]byte, code codes.Code) {
 		s.found[c.method.name]++
 	}
 	if len(s.leaks) < 20 {
-		s.leaks = append(s.leaks, fmt.Sprintf("%s by %s tells %q:\nasked %q\ntold %q", c.method.name, c.by.name, leak, sent, came))
+		s.leaks = append(s.leaks, fmt.Sprintf("%s by %s contains %q:\nrequest %q\nanswer %q", c.method.name, c.by.name, leak, sent, came))
 	}
 }
 
@@ -204,7 +204,7 @@ func (s *siege) paired(c *call, set, unset string) {
 	defer s.mu.Unlock()
 	s.pairs++
 	if set != unset && len(s.leaks) < 20 {
-		s.leaks = append(s.leaks, fmt.Sprintf("%s by %s tells whether a key is set:\nset   %s\nunset %s", c.method.name, c.by.name, set, unset))
+		s.leaks = append(s.leaks, fmt.Sprintf("%s by %s reveals whether a key is set:\nset   %s\nunset %s", c.method.name, c.by.name, set, unset))
 	}
 }
 

@@ -157,7 +157,7 @@ func (w *world) findMethods(t *testing.T) {
 	}
 	for _, s := range resp.GetListServicesResponse().Service {
 		if strings.HasPrefix(s.Name, "grpc.") {
-			continue // tells nothing of any tenant
+			continue // reveals nothing of any tenant
 		}
 		d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(s.Name))
 		if err != nil {

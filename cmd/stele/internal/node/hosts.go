@@ -10,13 +10,13 @@ import (
 	"github.com/stelehq/stele/internal/netaddr"
 )
 
-// checkHost refuses requests that were made for another host. A page of another site can
-// have its own name stand for this machine (DNS rebinding), and its visitors' browsers then
-// take what is read here for its own.
+// checkHost refuses requests that were made for another host. The name of another site can
+// resolve to this machine (DNS rebinding), and the browsers of its visitors then treat
+// answers of this machine as that site's own.
 //
 // A listener on this machine answers to this machine's names and the allowed ones. Any
-// other answers to addresses and the allowed names if there are some, and else to all: a
-// browser that comes by TLS compares the name with the certificate.
+// other answers to addresses and the allowed names if there are some, and else to all:
+// over TLS, a browser compares the name with the certificate.
 func checkHost(l net.Listener, allowed []string, next http.Handler) http.Handler {
 	ap, err := netip.ParseAddrPort(l.Addr().String())
 	local := err == nil && ap.Addr().IsLoopback()

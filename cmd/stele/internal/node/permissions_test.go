@@ -239,7 +239,7 @@ func TestNATS_SetUpErrors(t *testing.T) {
 }
 
 // Each process works with the rights of its roles alone, and never asks for more.
-func TestEveryRoleWorksWithItsOwnRights(t *testing.T) {
+func TestPermissions_EveryRoleWorks(t *testing.T) {
 	node.BindReadsAtOnce(t)
 	c := newConfined(t)
 	kek := filepath.Join(t.TempDir(), "kek")
@@ -409,7 +409,7 @@ func (c *confined) state(t *testing.T) []string {
 }
 
 // No process changes or removes what the journal holds.
-func TestNoRoleChangesStreams(t *testing.T) {
+func TestPermissions_NoRoleChangesStreams(t *testing.T) {
 	c := newConfined(t)
 	c.run(t, "ledger", node.Config{Roles: []string{node.RoleLedger}}).set(t, "acme", "a", "1")
 	before := c.state(t)
@@ -453,7 +453,7 @@ func TestNoRoleChangesStreams(t *testing.T) {
 }
 
 // A backup is taken with the rights of its own role, and those write no commit.
-func TestABackupNeedsOnlyItsOwnRights(t *testing.T) {
+func TestPermissions_Backup(t *testing.T) {
 	c := newConfined(t)
 	c.run(t, "ledger", node.Config{Roles: []string{node.RoleLedger}}).set(t, "acme", "a", "1")
 	nc := c.connect(t, permissions.Backup)

@@ -34,7 +34,7 @@ var sinkKinds = map[string]projector.Kind{
 	"webhook":        webhook.Open,
 }
 
-// sinkFits say what sinks of each kind would not take.
+// sinkFits say what sinks of each kind would reject.
 var sinkFits = map[string]projector.FitKind{
 	"appconfig":      appconfig.Fit,
 	"directory":      directory.Fit,

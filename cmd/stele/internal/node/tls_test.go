@@ -77,7 +77,7 @@ func newSecured(t *testing.T) *secured {
 	return s
 }
 
-func TestEverythingSpeaksTLSWithCertificatesOnBothSides(t *testing.T) {
+func TestTLS_WholeProcess(t *testing.T) {
 	s := newSecured(t)
 	signer, err := identity.OpenSigner(t.TempDir())
 	if err != nil {
@@ -196,7 +196,7 @@ func (l complaintLog) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-func TestNATSIsReachedWithTheRightCredentialsOnly(t *testing.T) {
+func TestNATS_Credentials(t *testing.T) {
 	s := newSecured(t)
 	good := s.issue(t, "stele")
 	for _, tt := range []struct {
@@ -221,7 +221,7 @@ func TestNATSIsReachedWithTheRightCredentialsOnly(t *testing.T) {
 }
 
 // A server on another machine that speaks no TLS is not spoken to.
-func TestNATSElsewhereIsReachedByTLSOnly(t *testing.T) {
+func TestNATS_OtherMachinesRequireTLS(t *testing.T) {
 	plain := &natsServer{opts: &server.Options{Host: "0.0.0.0", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true}}
 	plain.start(t)
 	defer func() { plain.stop() }()

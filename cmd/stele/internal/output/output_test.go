@@ -9,7 +9,7 @@ import (
 	"charm.land/lipgloss/v2"
 )
 
-func TestColumnsAreAlignedAndClippedToTheTerminalOnly(t *testing.T) {
+func TestTable_AlignsAndClips(t *testing.T) {
 	rows := [][]string{{"a/b", `"a long value"`, "@7"}, {"a/bcd", "ü", "@12"}}
 	for width, want := range map[int]string{
 		0:  "KEY    VALUE           REVISION\na/b    \"a long value\"  @7\na/bcd  ü               @12\n",
@@ -54,7 +54,7 @@ func TestTable_LongKeysAreCutInTheMiddle(t *testing.T) {
 	}
 }
 
-func TestObjectsKeepTheirNumbers(t *testing.T) {
+func TestObjects_NumbersAreExact(t *testing.T) {
 	v := struct {
 		Key   string          `json:"key"`
 		Value json.RawMessage `json:"value"`

@@ -26,7 +26,7 @@ func TestPlain(t *testing.T) {
 	}
 }
 
-func TestTerminal_EscapesWhatSteers(t *testing.T) {
+func TestTerminal_EscapesControls(t *testing.T) {
 	for _, tc := range []struct {
 		styled     bool
 		text, want string
@@ -46,7 +46,7 @@ func TestTerminal_EscapesWhatSteers(t *testing.T) {
 }
 
 // To a file or a pipe, values go as they are.
-func TestPrinter_WritesBytesAsTheyAre(t *testing.T) {
+func TestPrinter_WritesBytesUnchanged(t *testing.T) {
 	var b bytes.Buffer
 	if err := NewPrinter(&b, Text).Write([]byte("\x1b\u202e\u009b")); err != nil || b.String() != "\x1b\u202e\u009b" {
 		t.Errorf("%q, %v", b.String(), err)

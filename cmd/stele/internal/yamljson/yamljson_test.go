@@ -9,7 +9,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-func TestYAMLMeansWhatTheCoreSchemaSays(t *testing.T) {
+func TestParse_CoreSchema(t *testing.T) {
 	for yaml, want := range map[string]string{
 		"1.0":                          "1.0",
 		"9007199254740993":             "9007199254740993",
@@ -67,7 +67,7 @@ func TestYAMLMeansWhatTheCoreSchemaSays(t *testing.T) {
 	}
 }
 
-func TestWhatJSONCannotHoldIsRefusedWithItsLine(t *testing.T) {
+func TestParse_ValuesThatJSONCannotHold(t *testing.T) {
 	bomb := "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
 	for c := 'b'; c < 'j'; c++ {
 		prev := string(c - 1)
@@ -123,7 +123,7 @@ func TestParseAll(t *testing.T) {
 	}
 }
 
-// FuzzEncode holds written YAML against reading it back.
+// FuzzEncode compares written YAML with reading it back.
 func FuzzEncode(f *testing.F) {
 	for _, s := range []string{`{"a":1.0,"true":"yes","b":["x\ny",null,1e3]}`, `"- a: #"`, `{"":" lead"}`, `"\u0085\ud83d\ude00"`, `"\ufeff"`, `-0`, `{"<<":{}}`, `[[],{}]`} {
 		f.Add(s)
@@ -147,7 +147,7 @@ func FuzzEncode(f *testing.F) {
 		}
 		back := jsontext.Value(got)
 		if err := back.Canonicalize(jsontext.CanonicalizeRawInts(false), jsontext.CanonicalizeRawFloats(false)); err != nil || string(back) != string(v) {
-			t.Fatalf("%s comes back as %s (%v) from\n%s", v, back, err, b.Bytes())
+			t.Fatalf("%s is returned as %s (%v) from\n%s", v, back, err, b.Bytes())
 		}
 	})
 }

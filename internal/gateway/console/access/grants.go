@@ -35,7 +35,7 @@ type grantsView struct {
 	grants []grant
 	texts  []string // of the grants, as the policy has them
 	form   grant    // of the grant to add
-	// who is asked about, as the form has it, and the answer.
+	// the user in the form, and the answer.
 	who      identity.Principal
 	asked    bool
 	may      []effect

@@ -33,7 +33,7 @@ type conflict struct {
 	incomplete bool
 }
 
-// place is a conflict of a merge, as the form has it.
+// place is a conflict of a merge, as in the form.
 type place struct {
 	patch.Conflict
 	choice string // "mine", "theirs" or not chosen yet

@@ -15,7 +15,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/console/review"
 )
 
-// keyForm writes a key. Where it was refused, it says why at the field.
+// keyForm writes a key. If it was rejected, it shows the reason at the field.
 func keyForm(v *page.View, f writeForm, isNew bool) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context

@@ -35,7 +35,7 @@ const (
 )
 
 // Updates notifies browsers of new commits.
-type Updates struct{ places *share.Places }
+type Updates struct{ slots *share.Slots }
 
 // New returns the updates of a console.
 func New() *Updates { return &Updates{share.New(maxWatches)} }
@@ -67,7 +67,7 @@ func (u *Updates) Stream(v *page.View) error {
 	commits, ended := make(chan update), make(chan struct{}, len(tenants))
 	watching, denied := false, error(nil)
 	for _, t := range tenants {
-		leave, ok := u.places.Take(resp.Principal.GetTenant(), resp.Principal.GetSubject())
+		leave, ok := u.slots.Take(resp.Principal.GetTenant(), resp.Principal.GetSubject())
 		if !ok {
 			v.W.WriteHeader(http.StatusTooManyRequests)
 			return nil
@@ -88,7 +88,7 @@ func (u *Updates) Stream(v *page.View) error {
 			ended <- struct{}{}
 		})
 	}
-	if !watching { // nothing would end the answer, and no place counts it
+	if !watching { // nothing would end the answer, and no slot counts it
 		return denied
 	}
 	h := v.W.Header()

@@ -28,7 +28,7 @@ func browser(req *http.Request, answers ...*httptest.ResponseRecorder) *http.Req
 	return req
 }
 
-func TestTokensOfAnyLengthAreKept(t *testing.T) {
+func TestCookies_TokensOfAnyLength(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := Cookies{Secure: rapid.Bool().Draw(t, "secure")}
 		r := httptest.NewRequest(http.MethodGet, "http://console.example/", nil)
@@ -49,7 +49,7 @@ func TestTokensOfAnyLengthAreKept(t *testing.T) {
 			}
 			answers = append(answers, w)
 			if got := c.Token(browser(httptest.NewRequest(http.MethodGet, r.URL.String(), nil), answers...)); got != token {
-				t.Fatalf("a token of %d bytes comes back with %d", len(token), len(got))
+				t.Fatalf("a token of %d bytes is returned with %d", len(token), len(got))
 			}
 		}
 		w := httptest.NewRecorder()
@@ -74,7 +74,7 @@ func TestCookies_OfConsolesOnOneMachine(t *testing.T) {
 	}
 }
 
-func TestALinkWorksOnce(t *testing.T) {
+func TestLink_WorksOnce(t *testing.T) {
 	made := 0
 	l := NewLink(func() (string, error) { made++; return "the token", nil })
 	if len(l.Code()) < 26 {

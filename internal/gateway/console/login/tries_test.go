@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestLoginsArePaced(t *testing.T) {
+func TestTries_ArePaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var tries Tries
 		from := func(address string) (allowed int) {
@@ -40,7 +40,7 @@ func TestLoginsArePaced(t *testing.T) {
 	})
 }
 
-func TestLoginsFromVeryManyAddresses(t *testing.T) {
+func TestTries_ManyAddresses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var tries Tries
 		r := httptest.NewRequest(http.MethodPost, "/login", nil)

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/internal/ledger"
-	"github.com/stelehq/stele/internal/ledger/moment"
+	"github.com/stelehq/stele/internal/ledger/asof"
 	"github.com/stelehq/stele/internal/wire"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
@@ -32,7 +32,7 @@ func (v *View) ParseAsOf(ctx context.Context, field, text string) (*stelev1.At, 
 	if text == "" {
 		return nil, nil
 	}
-	m, err := moment.Parse(text, time.Now())
+	m, err := asof.Parse(text, time.Now())
 	if err != nil {
 		return nil, status.Errorf(codes.InvalidArgument, "%s: %v", field, err)
 	}
@@ -40,7 +40,7 @@ func (v *View) ParseAsOf(ctx context.Context, field, text string) (*stelev1.At, 
 		head, err := v.Ledger.GetHead(ctx, &stelev1.GetHeadRequest{})
 		return ledger.Revision(head.GetSnapshot().GetHead()), err
 	})
-	var before *moment.BeforeFirstError
+	var before *asof.BeforeFirstError
 	if errors.As(err, &before) {
 		return nil, status.Errorf(codes.OutOfRange, "%s: %v", field, err)
 	}
@@ -49,7 +49,7 @@ func (v *View) ParseAsOf(ctx context.Context, field, text string) (*stelev1.At, 
 
 // ParseTime reads a time as the command line does. Errors name the field.
 func ParseTime(field, text string) (time.Time, error) {
-	m, err := moment.Parse(text, time.Now())
+	m, err := asof.Parse(text, time.Now())
 	if err != nil || m.Time.IsZero() {
 		return time.Time{}, status.Errorf(codes.InvalidArgument, "%s: %q is not a time: write 2026-01-31T17:45, 2h (ago) or yesterday", field, text)
 	}

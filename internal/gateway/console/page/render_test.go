@@ -8,7 +8,7 @@ import (
 )
 
 // Rendering fails when the page is too long, and when its user has left.
-func TestBoundedPage(t *testing.T) {
+func TestRender_PageIsBounded(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	b := &boundedPage{ctx: ctx}
 	if _, err := b.Write(make([]byte, maxPage)); err != nil {

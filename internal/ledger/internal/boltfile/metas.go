@@ -11,9 +11,9 @@ import (
 const (
 	metaPage  = 0x04
 	metaMagic = 0xED0CDAED
-	metaSum   = 56 // where the checksum of what is before it stands
+	metaSum   = 56 // the offset of the checksum of the bytes before it
 
-	metaFreelist = 32 // where the page of the free list stands
+	metaFreelist = 32 // the offset of the free list's page number
 )
 
 // checkMetas checks both meta pages of a file that no process writes to. bbolt needs

@@ -206,7 +206,7 @@ func (w *pageWalk) leaf(id uint64, page []byte, top bool, least, limit []byte) e
 			err = w.tree(root, false, nil, nil)
 		case len(value) < bucketHead+pageHead || binary.LittleEndian.Uint16(value[bucketHead+8:]) != leafPage:
 			err = damaged("bucket %q has no page", key)
-		default: // a small bucket stands where its root would
+		default: // a small bucket is stored inline, in place of its root page
 			err = w.leaf(id, value[bucketHead:], false, nil, nil)
 		}
 		if err != nil {
@@ -226,7 +226,7 @@ func cut(e []byte, pos, key, value uint32) (k, v []byte, ok bool) {
 	return e[from:mid], e[mid : mid+uint64(value)], true
 }
 
-// inOrder reports whether a key may stand here. A page's first key is the one that
+// inOrder reports whether a key is in order here. A page's first key is the one that
 // leads to it: bbolt finds the place of a page that it has written by that.
 func inOrder(least, key, limit []byte, first bool) bool {
 	if first && least != nil {

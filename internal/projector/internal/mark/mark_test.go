@@ -82,7 +82,7 @@ func FuzzValue(f *testing.F) {
 }
 
 // A manual edit of a string is a string; elsewhere it is JSON if it is valid JSON.
-func TestValuesByHand(t *testing.T) {
+func TestValues_EditedByHand(t *testing.T) {
 	for _, c := range []struct {
 		text     string
 		isString bool

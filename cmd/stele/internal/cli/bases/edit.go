@@ -301,7 +301,7 @@ func listed(list []ledger.Base, name ledger.Tenant) (int, error) {
 
 // revisionOf reads a revision of a base, which is another tenant: it cannot be relative.
 func revisionOf(text string) (ledger.Revision, error) {
-	m, err := session.ParseMoment(text)
+	m, err := session.ParseAsOf(text)
 	if err == nil && m.Revision == 0 {
 		err = failure.Usagef("%q is not a revision of the base: write it like @17", text)
 	}

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestReadyIsWhatTheServerSays(t *testing.T) {
+func TestReady_ReportsTheServersAnswer(t *testing.T) {
 	for _, test := range []struct {
 		code       int
 		path       string

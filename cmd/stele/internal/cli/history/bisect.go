@@ -160,7 +160,7 @@ func (b *bisection) fails(ctx context.Context, rev ledger.Revision, note string)
 	return exit != nil, nil
 }
 
-// revisionAt is the revision at a moment.
+// revisionAt is the revision of a state.
 func revisionAt(ctx context.Context, s *session.Session, text string) (ledger.Revision, error) {
 	at, err := s.At(ctx, text)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/cli/render"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
-	"github.com/stelehq/stele/internal/ledger/moment"
+	"github.com/stelehq/stele/internal/ledger/asof"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -58,7 +58,7 @@ is a JSON Patch (RFC 6902), if the key is set in both states.`,
 }
 
 func isMoment(text string) bool {
-	_, err := moment.Parse(text, time.Now())
+	_, err := asof.Parse(text, time.Now())
 	return err == nil
 }
 

@@ -60,7 +60,7 @@ func revert(ctx context.Context, s *session.Session, cmd *cobra.Command, req *st
 		return seeLog(err)
 	}
 	if resp.Commit == nil {
-		return render.Nothing(s.Printer, "the commits changed nothing: there is nothing to take back")
+		return render.Nothing(s.Printer, "the commits changed nothing: there is nothing to revert")
 	}
 	return s.PrintCommitted(cmd, resp.Commit, render.Tally(int(resp.Sets), int(resp.Deletes)))
 }
@@ -71,7 +71,7 @@ func previewRevert(ctx context.Context, s *session.Session, req *stelev1.RevertR
 		return err
 	}
 	if len(resp.Changes) == 0 {
-		return render.Nothing(s.Printer, "the commits changed nothing: there is nothing to take back")
+		return render.Nothing(s.Printer, "the commits changed nothing: there is nothing to revert")
 	}
 	if err := s.PrintChanges(ctx, resp.Head, resp.Changes); err != nil {
 		return err

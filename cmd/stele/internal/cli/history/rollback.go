@@ -9,7 +9,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/internal/ledger"
-	"github.com/stelehq/stele/internal/ledger/moment"
+	"github.com/stelehq/stele/internal/ledger/asof"
 	"github.com/stelehq/stele/internal/wire"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
@@ -61,7 +61,7 @@ failure in one tenant does not affect the others; the exit code is then 4.`,
 		ValidArgsFunction: c.CompleteKey,
 	}
 	cmd.RunE = c.Connected(func(ctx context.Context, s *session.Session, args []string) error {
-		to, err := session.ParseMoment(r.to)
+		to, err := session.ParseAsOf(r.to)
 		if err != nil {
 			return err
 		}
@@ -86,7 +86,7 @@ failure in one tenant does not affect the others; the exit code is then 4.`,
 	return cmd
 }
 
-func rollback(ctx context.Context, s *session.Session, cmd *cobra.Command, r *rollbackFlags, to moment.Moment, req *stelev1.RollbackRequest) error {
+func rollback(ctx context.Context, s *session.Session, cmd *cobra.Command, r *rollbackFlags, to asof.Ref, req *stelev1.RollbackRequest) error {
 	plan, err := planRollback(ctx, s, to, req)
 	if err != nil {
 		return err
@@ -134,7 +134,7 @@ type rollbackPlan struct {
 func (p *rollbackPlan) idle() bool { return p.sets+p.deletes == 0 }
 
 // planRollback asks for the effect of the rollback; req is not changed.
-func planRollback(ctx context.Context, s *session.Session, to moment.Moment, req *stelev1.RollbackRequest) (*rollbackPlan, error) {
+func planRollback(ctx context.Context, s *session.Session, to asof.Ref, req *stelev1.RollbackRequest) (*rollbackPlan, error) {
 	at, err := s.Resolve(ctx, to)
 	if err != nil {
 		return nil, err

@@ -11,7 +11,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
 	"github.com/stelehq/stele/internal/ledger"
-	"github.com/stelehq/stele/internal/ledger/moment"
+	"github.com/stelehq/stele/internal/ledger/asof"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -35,7 +35,7 @@ func (t *tenantRollback) pending() bool {
 
 // rollbackMany rolls back tenants one by one: a tenant that fails keeps no other
 // from being rolled back.
-func rollbackMany(ctx context.Context, s *session.Session, cmd *cobra.Command, r *rollbackFlags, to moment.Moment, req *stelev1.RollbackRequest) error {
+func rollbackMany(ctx context.Context, s *session.Session, cmd *cobra.Command, r *rollbackFlags, to asof.Ref, req *stelev1.RollbackRequest) error {
 	tenants, err := chosenTenants(ctx, s, r)
 	if err != nil {
 		return err

@@ -45,8 +45,7 @@ func ShowCommand(c *session.Flags) *cobra.Command {
 
 var errNoCommit = failure.With(failure.NotFound, errors.New("@0 is the state before the first commit: no commit made it"))
 
-// commitAt reads the commit that made the state at a moment, with the values
-// that it replaced.
+// commitAt reads the commit that made a state, with the values that it replaced.
 func commitAt(ctx context.Context, s *session.Session, at *stelev1.At) (*stelev1.CommitInfo, error) {
 	req := &stelev1.GetCommitRequest{PreviousValues: true}
 	switch p := at.GetPoint().(type) {

@@ -22,7 +22,7 @@ type agreement struct {
 	Agrees bool `json:"agrees"`
 	// Differs lists keys whose value is another one, or that are not set.
 	Differs []ledger.Key `json:"differs,omitempty"`
-	// Unfit has the names whose newest value the ledger would not take, and why.
+	// Unfit has the names whose newest value the ledger would reject, and why.
 	Unfit map[string]string `json:"unfit,omitempty"`
 	// Kept lists keys that the source does not have.
 	Kept []ledger.Key `json:"kept,omitempty"`

@@ -96,7 +96,7 @@ func prune(ctx context.Context, s *session.Session, cmd *cobra.Command, a *apply
 	return s.Commit(ctx, cmd, cs)
 }
 
-// warnOf warns of keys that a sink would not take and, if kinds is set, of strings
+// warnOf warns of keys that a sink would reject and, if kinds is set, of strings
 // that replace a value of another type. If the plan fails, the commit reports why.
 func warnOf(ctx context.Context, s *session.Session, cs *ledger.ChangeSet, kinds bool) {
 	resp, err := s.Ledger.Plan(ctx, &stelev1.PlanRequest{Commit: wire.CommitRequest(cs)})

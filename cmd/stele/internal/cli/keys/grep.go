@@ -11,7 +11,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
 	"github.com/stelehq/stele/internal/ledger"
-	"github.com/stelehq/stele/internal/ledger/moment"
+	"github.com/stelehq/stele/internal/ledger/asof"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/protobuf/proto"
 )
@@ -70,7 +70,7 @@ tenant.`,
 		case f.values:
 			req.In = stelev1.SearchRequest_IN_VALUES
 		}
-		at, err := grepMoment(f.at)
+		at, err := grepAsOf(f.at)
 		if err != nil {
 			return err
 		}
@@ -97,12 +97,12 @@ tenant.`,
 // grepPage is how many matches a call returns.
 const grepPage = 1000
 
-// grepMoment reads the flag --at; nil is the head.
-func grepMoment(text string) (*moment.Moment, error) {
+// grepAsOf reads the flag --at; nil is the head.
+func grepAsOf(text string) (*asof.Ref, error) {
 	if text == "" {
 		return nil, nil
 	}
-	m, err := session.ParseMoment(text)
+	m, err := session.ParseAsOf(text)
 	return &m, err
 }
 
@@ -114,7 +114,7 @@ type grepResult struct {
 }
 
 // grepAll searches every tenant, and prints what it finds in their order.
-func grepAll(ctx context.Context, s *session.Session, req *stelev1.SearchRequest, at *moment.Moment) error {
+func grepAll(ctx context.Context, s *session.Session, req *stelev1.SearchRequest, at *asof.Ref) error {
 	heads, err := s.Tenants(ctx)
 	if err != nil {
 		return err
@@ -183,7 +183,7 @@ func printGrep(ctx context.Context, s *session.Session, results []grepResult, al
 }
 
 // grepTenant searches one tenant: all pages, at the revision of the first.
-func grepTenant(ctx context.Context, s *session.Session, req *stelev1.SearchRequest, at *moment.Moment) (r grepResult, err error) {
+func grepTenant(ctx context.Context, s *session.Session, req *stelev1.SearchRequest, at *asof.Ref) (r grepResult, err error) {
 	page := proto.CloneOf(req)
 	if at != nil {
 		if page.At, err = s.Resolve(ctx, *at); err != nil {

@@ -30,7 +30,7 @@ type promotionRun struct {
 	*promotion.Promotion
 }
 
-// run plans the promotion of the source at a moment, and executes it.
+// run plans the promotion of a state of the source, and executes it.
 func (r *promotionRun) run(cmd *cobra.Command, at string) error {
 	if err := r.prepare(at); err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-func TestADiffNamesKeysAndThePlacesInTheirValues(t *testing.T) {
+func TestDiff_NamesKeysAndPlaces(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		diff *stelev1.KeyDiff
@@ -26,7 +26,7 @@ func TestADiffNamesKeysAndThePlacesInTheirValues(t *testing.T) {
 		{"deleted", &stelev1.KeyDiff{Key: "a/b", FromValue: `"x"`, FromRevision: 1, ToRevision: 3},
 			"- a/b = \"x\"  @1..@3\n",
 			`{"key":"a/b","from":{"revision":1,"value":"x"},"to":{"revision":3}}`},
-		{"backwards to what nobody had set", Backwards(&stelev1.KeyDiff{Key: "a/b", ToValue: `1`, ToRevision: 3}),
+		{"backwards to a key that was not set", Backwards(&stelev1.KeyDiff{Key: "a/b", ToValue: `1`, ToRevision: 3}),
 			"- a/b = 1  @3\n",
 			`{"key":"a/b","from":{"revision":3,"value":1},"to":{"revision":0}}`},
 		{"a scalar", &stelev1.KeyDiff{Key: "a/b", FromValue: `9007199254740992`, FromRevision: 1, ToValue: `9007199254740993`, ToRevision: 2},
@@ -55,7 +55,7 @@ func TestADiffNamesKeysAndThePlacesInTheirValues(t *testing.T) {
 	}
 }
 
-func TestAShownCommitSaysWhereItCameFrom(t *testing.T) {
+func TestCommit_ShowsItsOrigin(t *testing.T) {
 	for _, c := range []struct {
 		origin *stelev1.Origin
 		text   string

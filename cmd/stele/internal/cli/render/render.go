@@ -66,9 +66,9 @@ func Tally(set, deleted int) string {
 	}
 }
 
-// WarnRefusals warns of keys that a sink would not take.
+// WarnRefusals warns of keys that a sink would reject.
 func WarnRefusals(refusals []*stelev1.SinkRefusal) {
 	for _, r := range refusals {
-		output.Warn(fmt.Sprintf("the sink %s would not take %s: %s", r.Sink, r.Key, output.Plain(r.Reason)))
+		output.Warn(fmt.Sprintf("the sink %s would reject %s: %s", r.Sink, r.Key, output.Plain(r.Reason)))
 	}
 }

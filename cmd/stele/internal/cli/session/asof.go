@@ -8,7 +8,7 @@ import (
 
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/internal/ledger"
-	"github.com/stelehq/stele/internal/ledger/moment"
+	"github.com/stelehq/stele/internal/ledger/asof"
 	"github.com/stelehq/stele/internal/wire"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -47,7 +47,7 @@ func TimeFlag(name, text string) (*timestamppb.Timestamp, error) {
 	if text == "" {
 		return nil, nil
 	}
-	m, err := moment.Parse(text, time.Now())
+	m, err := asof.Parse(text, time.Now())
 	if err != nil {
 		return nil, failure.Usagef("--%s: %w", name, err)
 	}
@@ -62,16 +62,16 @@ func (s *Session) At(ctx context.Context, text string) (*stelev1.At, error) {
 	if text == "" {
 		return nil, nil
 	}
-	m, err := ParseMoment(text)
+	m, err := ParseAsOf(text)
 	if err != nil {
 		return nil, err
 	}
 	return s.Resolve(ctx, m)
 }
 
-// ParseMoment reads a revision or time.
-func ParseMoment(text string) (moment.Moment, error) {
-	m, err := moment.Parse(text, time.Now())
+// ParseAsOf reads a revision or time.
+func ParseAsOf(text string) (asof.Ref, error) {
+	m, err := asof.Parse(text, time.Now())
 	if err != nil {
 		return m, failure.With(failure.Usage, err)
 	}
@@ -88,12 +88,12 @@ func (s *Session) Bound(ctx context.Context, flag, text string) (*stelev1.At, er
 }
 
 // Resolve asks for the head where the moment counts back from it.
-func (s *Session) Resolve(ctx context.Context, m moment.Moment) (*stelev1.At, error) {
+func (s *Session) Resolve(ctx context.Context, m asof.Ref) (*stelev1.At, error) {
 	at, err := m.At(func() (ledger.Revision, error) {
 		head, err := s.Ledger.GetHead(ctx, &stelev1.GetHeadRequest{})
 		return ledger.Revision(head.GetSnapshot().GetHead()), err
 	})
-	var before *moment.BeforeFirstError
+	var before *asof.BeforeFirstError
 	if errors.As(err, &before) {
 		return nil, failure.With(failure.NotFound, err)
 	}

@@ -11,7 +11,7 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-// SettingsBelow reads the settings at a moment, nil for head, and what they are the state
+// SettingsBelow reads the settings of a state, nil for head, and what they are the state
 // of.
 func (s *Session) SettingsBelow(ctx context.Context, below string, at *stelev1.At) (map[ledger.Key]ledger.Value, *stelev1.Snapshot, error) {
 	settings := make(map[ledger.Key]ledger.Value)
@@ -52,8 +52,8 @@ func (s *Session) Reveal(ctx context.Context, settings map[ledger.Key]ledger.Val
 // manyKeys is how many of the largest values fit an answer.
 const manyKeys = 15
 
-// EntriesOf reads keys, of which each may hold the largest value, at a revision;
-// those that are not set are left out.
+// EntriesOf reads keys, each of which may have the largest value, at a revision; those
+// that are not set are left out.
 func (s *Session) EntriesOf(ctx context.Context, keys []string, at ledger.Revision) (map[string]*stelev1.Entry, error) {
 	entries := make(map[string]*stelev1.Entry, len(keys))
 	for some := range slices.Chunk(keys, manyKeys) {

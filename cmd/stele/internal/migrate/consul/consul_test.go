@@ -19,20 +19,20 @@ var exported = []string{
 	`config/globex/checkout/timeout_ms="300"`,
 }
 
-func items(t *testing.T, s *Source) (told []string) {
+func items(t *testing.T, s *Source) (listed []string) {
 	t.Helper()
 	for step, err := range s.Steps(t.Context()) {
 		if err != nil || !step.State {
 			t.Fatalf("a step is %+v, %v", step, err)
 		}
 		for _, i := range step.Items {
-			told = append(told, fmt.Sprintf("%s=%q", i.Name, i.Value))
+			listed = append(listed, fmt.Sprintf("%s=%q", i.Name, i.Value))
 		}
 	}
-	return told
+	return listed
 }
 
-func TestAnExportIsAState(t *testing.T) {
+func TestOpen_Export(t *testing.T) {
 	file, err := os.Open("testdata/export.json")
 	if err != nil {
 		t.Fatal(err)
@@ -47,7 +47,7 @@ func TestAnExportIsAState(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoExportIsRefused(t *testing.T) {
+func TestOpen_RejectsOtherFiles(t *testing.T) {
 	for _, text := range []string{"", "{}", `[{"key":1}]`, `[{"key":"a","value":"%"}]`, `[{"key":"a"}`, `{"key":"a"}`} {
 		if s, err := Read(strings.NewReader(text)); err == nil {
 			t.Errorf("%s is taken as %v", text, s.items)
@@ -75,7 +75,7 @@ func FuzzRead(f *testing.F) {
 }
 
 // The answers are those of an agent of Consul 1.22.
-func TestAnAgentIsAsked(t *testing.T) {
+func TestOpen_Agent(t *testing.T) {
 	answer, err := os.ReadFile("testdata/recurse.json")
 	if err != nil {
 		t.Fatal(err)

@@ -80,7 +80,7 @@ func (s *Source) Close() error { return s.client.Close() }
 // Name has the cluster's id.
 func (s *Source) Name() string { return fmt.Sprintf("etcd %x", s.id) }
 
-// Compacted is the revision of which only the state is left of all before it; 0
+// Compacted is the revision before which etcd has only the state, without history; 0
 // when nothing was compacted.
 func (s *Source) Compacted() int64 { return s.base }
 

@@ -13,7 +13,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-func steps(t *testing.T, s *Source) (told []string) {
+func steps(t *testing.T, s *Source) (listed []string) {
 	t.Helper()
 	for step, err := range s.Steps(t.Context()) {
 		if err != nil {
@@ -33,9 +33,9 @@ func steps(t *testing.T, s *Source) (told []string) {
 				line += fmt.Sprintf(" %s=%s", i.Name, i.Value)
 			}
 		}
-		told = append(told, line)
+		listed = append(listed, line)
 	}
-	return told
+	return listed
 }
 
 func open(t *testing.T, endpoint, root string) *Source {
@@ -48,7 +48,7 @@ func open(t *testing.T, endpoint, root string) *Source {
 	return s
 }
 
-func TestEachRevisionIsAStepAndWhatIsCompactedOne(t *testing.T) {
+func TestSteps_RevisionsAndCompaction(t *testing.T) {
 	endpoint, client := etcdtest.Start(t)
 	must := func(_ any, err error) {
 		t.Helper()
@@ -109,7 +109,7 @@ func TestEachRevisionIsAStepAndWhatIsCompactedOne(t *testing.T) {
 	t.Error("a history that is gone was read")
 }
 
-func TestManyKeysAreReadPageByPage(t *testing.T) {
+func TestSteps_ManyKeysInPages(t *testing.T) {
 	endpoint, client := etcdtest.Start(t)
 	const many = 3*page + 7
 	var last int64
@@ -134,7 +134,7 @@ func TestManyKeysAreReadPageByPage(t *testing.T) {
 	}
 }
 
-func TestAnEtcdThatIsNotThereIsTold(t *testing.T) {
+func TestOpen_UnreachableEtcd(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	if _, err := Open(ctx, porttest.Free(t, 1)[0], ""); err == nil || !strings.Contains(err.Error(), "127.0.0.1") {

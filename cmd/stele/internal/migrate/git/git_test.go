@@ -62,7 +62,7 @@ func (r *repository) commit(message string) {
 	r.git("commit", "-q", "--allow-empty", "-m", message)
 }
 
-// steps tells each step in a line: first line of the message, then what it changes.
+// steps describes each step in a line: first line of the message, then what it changes.
 func (r *repository) steps(cfg Config) []string {
 	r.t.Helper()
 	cfg.Dir = r.dir
@@ -73,7 +73,7 @@ func (r *repository) steps(cfg Config) []string {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	var told []string
+	var listed []string
 	for step, err := range s.Steps(r.t.Context()) {
 		if err != nil {
 			r.t.Fatal(err)
@@ -92,12 +92,12 @@ func (r *repository) steps(cfg Config) []string {
 				line += fmt.Sprintf(" %s=%s", i.Name, i.Value)
 			}
 		}
-		told = append(told, line)
+		listed = append(listed, line)
 	}
-	return told
+	return listed
 }
 
-func TestEveryCommitThatChangedADocumentIsAStep(t *testing.T) {
+func TestSteps_CommitsThatChangeADocument(t *testing.T) {
 	r := newRepository(t)
 	r.write("config/checkout.yaml", "timeout: 3\nhosts: [a, b]\n")
 	r.write("config/readme.txt", "no document")
@@ -155,7 +155,7 @@ func TestEveryCommitThatChangedADocumentIsAStep(t *testing.T) {
 	}
 }
 
-func TestAStepHasTheCommitsTimeAuthorAndMessage(t *testing.T) {
+func TestSteps_TimeAuthorAndMessage(t *testing.T) {
 	r := newRepository(t)
 	r.write("a.yaml", "1")
 	r.commit("subject\n\nbody\nof two lines")
@@ -197,7 +197,7 @@ func TestSkipped_Links(t *testing.T) {
 	}
 }
 
-func TestAMergeIsOneStepAgainstItsFirstParent(t *testing.T) {
+func TestSteps_MergeIsOneStep(t *testing.T) {
 	r := newRepository(t)
 	r.write("a.yaml", "1")
 	r.commit("base")
@@ -216,7 +216,7 @@ func TestAMergeIsOneStepAgainstItsFirstParent(t *testing.T) {
 	}
 }
 
-func TestTwoFilesOfOneNameAndWhatIsNoFile(t *testing.T) {
+func TestSteps_TwoFilesOfOneName(t *testing.T) {
 	r := newRepository(t)
 	r.write("a.yaml", "1")
 	r.commit("one")
@@ -247,7 +247,7 @@ func TestTwoFilesOfOneNameAndWhatIsNoFile(t *testing.T) {
 
 // A repository's own configuration may name programs for git to run. None of them
 // runs.
-func TestARepositoryCanRunNothing(t *testing.T) {
+func TestOpen_RepositoryCannotRunPrograms(t *testing.T) {
 	r := newRepository(t)
 	r.write("a.yaml", "1")
 	r.write(".gitattributes", "*.yaml diff=evil filter=evil\n")
@@ -283,7 +283,7 @@ func TestARepositoryCanRunNothing(t *testing.T) {
 
 // A document can name itself, or be multiplied by its aliases; names can be those
 // of other files.
-func TestAHostileDocumentIsAFault(t *testing.T) {
+func TestSteps_HostileDocument(t *testing.T) {
 	bomb := "a: &a [x,x,x,x,x,x,x,x,x,x]\n"
 	for c := 'b'; c <= 'i'; c++ {
 		bomb += fmt.Sprintf("%c: &%c [*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c]\n", c, c, c-1, c-1, c-1, c-1, c-1, c-1, c-1, c-1, c-1, c-1)
@@ -300,7 +300,7 @@ func TestAHostileDocumentIsAFault(t *testing.T) {
 }
 
 // A file that has comments only, or nothing, sets nothing.
-func TestAnEmptyDocumentIsNoStep(t *testing.T) {
+func TestSteps_EmptyDocument(t *testing.T) {
 	for name, text := range map[string]string{"empty": "", "comments": "# nothing yet\n"} {
 		r := newRepository(t)
 		r.write("x.yaml", text)
@@ -311,7 +311,7 @@ func TestAnEmptyDocumentIsNoStep(t *testing.T) {
 	}
 }
 
-func TestARefIsNoOption(t *testing.T) {
+func TestOpen_RefIsNotAnOption(t *testing.T) {
 	r := newRepository(t)
 	r.write("a.yaml", "1")
 	r.commit("one")
@@ -325,7 +325,7 @@ func TestARefIsNoOption(t *testing.T) {
 	}
 }
 
-func TestReadingEndsWithItsContext(t *testing.T) {
+func TestSteps_EndWithTheContext(t *testing.T) {
 	r := newRepository(t)
 	r.write("a.yaml", "1")
 	r.commit("one")

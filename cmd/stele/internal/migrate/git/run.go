@@ -46,8 +46,8 @@ func withStderr(err error) error {
 	return err
 }
 
-// talk is a git that answers on its standard output what it is asked on its
-// standard input.
+// talk is a git process that reads requests on standard input and answers on standard
+// output.
 type talk struct {
 	cmd    *exec.Cmd
 	in     io.WriteCloser

@@ -10,7 +10,7 @@ import (
 	"github.com/stelehq/stele/internal/projector/fakeaws"
 )
 
-func TestEveryVersionIsAStepInTheOrderOfTime(t *testing.T) {
+func TestSteps_VersionsInOrderOfTime(t *testing.T) {
 	aws, err := fakeaws.Start()
 	if err != nil {
 		t.Fatal(err)
@@ -45,7 +45,7 @@ func TestEveryVersionIsAStepInTheOrderOfTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var told []string
+	var listed []string
 	many, ids := 0, make(map[string]bool)
 	for step, err := range s.Steps(t.Context()) {
 		if err != nil || step.Time.IsZero() || step.Author == "" || len(step.Items) != 1 {
@@ -63,7 +63,7 @@ func TestEveryVersionIsAStepInTheOrderOfTime(t *testing.T) {
 			}
 			many++
 		case !strings.HasPrefix(i.Name, "/acme/prod/p"):
-			told = append(told, fmt.Sprintf("%s: %s=%s %v", step.Message, i.Name, i.Value, i.Secret))
+			listed = append(listed, fmt.Sprintf("%s: %s=%s %v", step.Message, i.Name, i.Value, i.Secret))
 		}
 	}
 	want := []string{
@@ -71,7 +71,7 @@ func TestEveryVersionIsAStepInTheOrderOfTime(t *testing.T) {
 		"/acme/prod/db/password version 1: /acme/prod/db/password=hunter2 true",
 		"/acme/prod/checkout/timeout_ms version 2: /acme/prod/checkout/timeout_ms=300 false",
 	}
-	if d := cmp.Diff(want, told); d != "" || many != 70 || len(ids) != 3+70+70 {
+	if d := cmp.Diff(want, listed); d != "" || many != 70 || len(ids) != 3+70+70 {
 		t.Errorf("%d steps, %d versions of many (-want +got):\n%s", len(ids), many, d)
 	}
 }

@@ -19,29 +19,29 @@ const otherName = "+2"
 
 // find reads the tenant's keys. Of the messages that hold them, none or one or two, the
 // newest comes first.
-func (k *Keyring) find(ctx context.Context, keys Keys, t ledger.Tenant) (s stored, notes []journal.Entry, err error) {
+func (k *Keyring) find(ctx context.Context, keys Keys, t ledger.Tenant) (s stored, entries []journal.Entry, err error) {
 	// A change moves the keys from one name to the other between two reads, so the first
 	// name is read again if neither had them.
 	for _, name := range []string{string(t), string(t) + otherName, string(t)} {
-		note, err := keys.Get(ctx, name)
+		entry, err := keys.Get(ctx, name)
 		if err != nil {
 			return s, nil, err
 		}
-		if note.Sequence > 0 {
-			notes = append(notes, note)
+		if entry.Sequence > 0 {
+			entries = append(entries, entry)
 		}
-		if len(notes) > 0 && name != string(t) {
+		if len(entries) > 0 && name != string(t) {
 			break
 		}
 	}
-	if len(notes) == 0 {
+	if len(entries) == 0 {
 		return s, nil, nil
 	}
-	slices.SortFunc(notes, func(a, b journal.Entry) int { return int(b.Sequence) - int(a.Sequence) })
-	if err := json.Unmarshal(notes[0].Body, &s); err != nil || slices.ContainsFunc(s.ids(), func(id string) bool { return !validID(id) }) {
-		return s, notes, fmt.Errorf("the keys of %s next to the journal (message %d of STELE-KEYS) cannot be read", t, notes[0].Sequence)
+	slices.SortFunc(entries, func(a, b journal.Entry) int { return int(b.Sequence) - int(a.Sequence) })
+	if err := json.Unmarshal(entries[0].Body, &s); err != nil || slices.ContainsFunc(s.ids(), func(id string) bool { return !validID(id) }) {
+		return s, entries, fmt.Errorf("the keys of %s next to the journal (message %d of STELE-KEYS) cannot be read", t, entries[0].Sequence)
 	}
-	return s, notes, nil
+	return s, entries, nil
 }
 
 // put writes a tenant's keys under an unused name.
@@ -55,8 +55,8 @@ func put(ctx context.Context, keys Keys, name string, s stored) error {
 }
 
 // erase erases messages, the oldest first: what is newer counts until it is gone itself.
-func erase(ctx context.Context, keys Keys, notes []journal.Entry) error {
-	for _, n := range slices.Backward(notes) {
+func erase(ctx context.Context, keys Keys, entries []journal.Entry) error {
+	for _, n := range slices.Backward(entries) {
 		if err := keys.Erase(ctx, n.Sequence); err != nil {
 			return err
 		}

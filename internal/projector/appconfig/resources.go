@@ -12,18 +12,20 @@ import (
 	"github.com/stelehq/stele/internal/projector/internal/document"
 )
 
-// place is where a tenant's configuration is, as AppConfig's IDs. A part is empty as long
-// as it does not exist.
-type place struct{ application, environment, profile string }
+// resources are the IDs of a tenant's resources in AppConfig. An ID is empty while the
+// resource does not exist.
+type resources struct{ application, environment, profile string }
 
-func (p place) complete() bool { return p.application != "" && p.environment != "" && p.profile != "" }
+func (p resources) complete() bool {
+	return p.application != "" && p.environment != "" && p.profile != ""
+}
 
-// tenant is what is known of a tenant: its complete place, and the document of one
+// tenant is what is known of a tenant: its resources, and the document of one
 // version. Versions never change.
 type tenant struct {
-	place    place
-	version  int32
-	document document.Document
+	resources resources
+	version   int32
+	document  document.Document
 }
 
 func (s *Store) known(t ledger.Tenant) tenant {
@@ -45,10 +47,10 @@ func (s *Store) forget(t ledger.Tenant) {
 	delete(s.tenants, t)
 }
 
-// find looks a tenant's place up by its names.
-func (s *Store) find(ctx context.Context, t ledger.Tenant) (p place, err error) {
-	if is := s.known(t); is.place.complete() {
-		return is.place, nil
+// find looks up a tenant's resources by their names.
+func (s *Store) find(ctx context.Context, t ledger.Tenant) (p resources, err error) {
+	if is := s.known(t); is.resources.complete() {
+		return is.resources, nil
 	}
 	name := s.layout.Container(t)
 	apps := appconfig.NewListApplicationsPaginator(s.client, &appconfig.ListApplicationsInput{})
@@ -94,7 +96,7 @@ func (s *Store) find(ctx context.Context, t ledger.Tenant) (p place, err error) 
 		}
 	}
 	if p.complete() {
-		s.remember(t, tenant{place: p})
+		s.remember(t, tenant{resources: p})
 	}
 	return p, nil
 }
@@ -116,8 +118,8 @@ const (
 	freeform = "AWS.Freeform"
 )
 
-// create creates what a place lacks.
-func (s *Store) create(ctx context.Context, t ledger.Tenant, p place) (place, error) {
+// create creates the resources that do not exist.
+func (s *Store) create(ctx context.Context, t ledger.Tenant, p resources) (resources, error) {
 	name, tags := s.layout.Container(t), s.set.Tags.Of(t)
 	description := aws.String(strings.TrimSpace("written by stele for the tenant " + string(t)))
 	if p.application == "" {
@@ -143,7 +145,7 @@ func (s *Store) create(ctx context.Context, t ledger.Tenant, p place) (place, er
 		}
 		p.profile = aws.ToString(out.Id)
 	}
-	s.remember(t, tenant{place: p})
+	s.remember(t, tenant{resources: p})
 	return p, nil
 }
 

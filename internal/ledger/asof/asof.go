@@ -1,4 +1,4 @@
-// Package moment reads a point in a tenant's history as users write it:
+// Package asof parses a reference to a state in a tenant's history as users write it:
 //
 //	@42                        revision 42
 //	@HEAD, @HEAD~1             the head, the revision one before it
@@ -10,7 +10,7 @@
 //	@2025-03                   the start of that month, UTC
 //
 // The "@" may be left out. A bare number is always a revision.
-package moment
+package asof
 
 import (
 	"fmt"
@@ -23,35 +23,35 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// Moment is one of three: a time, a number of revisions before the head, or a
+// Ref refers to a state by one of three: a time, a number of revisions before the head, or a
 // revision.
-type Moment struct {
-	// Time is zero unless the moment is a time.
+type Ref struct {
+	// Time is zero unless the reference is a time.
 	Time time.Time
 	// FromHead is set if Revision counts back from the head.
 	FromHead bool
 	Revision ledger.Revision
 }
 
-// Parse reads a moment; now is what durations count back from.
-func Parse(s string, now time.Time) (Moment, error) {
+// Parse parses a reference; durations count back from now.
+func Parse(s string, now time.Time) (Ref, error) {
 	text := strings.TrimPrefix(strings.TrimSpace(s), "@")
 	if n, err := strconv.ParseUint(text, 10, 64); err == nil {
-		return Moment{Revision: ledger.Revision(n)}, nil
+		return Ref{Revision: ledger.Revision(n)}, nil
 	}
 	if rest, ok := strings.CutPrefix(text, "HEAD"); ok {
 		if rest == "" {
-			return Moment{FromHead: true}, nil
+			return Ref{FromHead: true}, nil
 		}
 		if back, ok := strings.CutPrefix(rest, "~"); ok {
 			if n, err := strconv.ParseUint(back, 10, 64); err == nil {
-				return Moment{FromHead: true, Revision: ledger.Revision(n)}, nil
+				return Ref{FromHead: true, Revision: ledger.Revision(n)}, nil
 			}
 		}
-		return Moment{}, malformed(s)
+		return Ref{}, malformed(s)
 	}
 	if t, ok := parseWords(text, now); ok {
-		return Moment{Time: t}, nil
+		return Ref{Time: t}, nil
 	}
 	for _, layout := range []string{
 		time.RFC3339Nano, "2006-01-02T15:04Z07:00",
@@ -59,10 +59,10 @@ func Parse(s string, now time.Time) (Moment, error) {
 		"2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04Z07:00",
 	} {
 		if t, err := time.Parse(layout, text); err == nil {
-			return Moment{Time: t}, nil
+			return Ref{Time: t}, nil
 		}
 	}
-	return Moment{}, malformed(s)
+	return Ref{}, malformed(s)
 }
 
 // parseWords reads a duration before now, or a day, in words.
@@ -145,9 +145,9 @@ func malformed(s string) error {
 	return fmt.Errorf("%q is not a revision or time: write @42, @HEAD, @HEAD~1, 2h (ago), yesterday or 2025-03-04T08:00Z", s)
 }
 
-// At is the moment as a request carries it. head is asked for only where the
-// moment counts back from it.
-func (m Moment) At(head func() (ledger.Revision, error)) (*stelev1.At, error) {
+// At is the reference as a request carries it. head is called only if the
+// reference counts back from it.
+func (m Ref) At(head func() (ledger.Revision, error)) (*stelev1.At, error) {
 	if !m.Time.IsZero() {
 		return &stelev1.At{Point: &stelev1.At_Time{Time: timestamppb.New(m.Time)}}, nil
 	}
@@ -165,7 +165,7 @@ func (m Moment) At(head func() (ledger.Revision, error)) (*stelev1.At, error) {
 	return &stelev1.At{Point: &stelev1.At_Revision{Revision: uint64(rev)}}, nil
 }
 
-// BeforeFirstError is a moment further back than the history goes.
+// BeforeFirstError is a reference to a state before the beginning of the history.
 type BeforeFirstError struct{ Back, Head ledger.Revision }
 
 func (e *BeforeFirstError) Error() string {

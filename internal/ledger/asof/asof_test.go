@@ -1,4 +1,4 @@
-package moment
+package asof
 
 import (
 	"errors"
@@ -11,7 +11,7 @@ import (
 var now = time.Date(2025, 3, 4, 12, 0, 0, 0, time.UTC)
 
 func TestParse(t *testing.T) {
-	for text, want := range map[string]Moment{
+	for text, want := range map[string]Ref{
 		"@42":                       {Revision: 42},
 		"42":                        {Revision: 42},
 		"@0":                        {},
@@ -62,7 +62,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-func TestHEADCountsBackFromTheHead(t *testing.T) {
+func TestParse_HEAD(t *testing.T) {
 	head := func() (ledger.Revision, error) { return 10, nil }
 	for text, want := range map[string]uint64{"@HEAD": 10, "@HEAD~1": 9, "@HEAD~10": 0, "@7": 7} {
 		m, err := Parse(text, now)
