@@ -16,7 +16,7 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-// compareExport holds an export against the oracle, line by line. It returns the
+// compareExport compares an export with the oracle, line by line. It returns the
 // number of keys.
 func (s *source) compareExport(t *testing.T, p program, tenant ledger.Tenant, at string, oracle ...string) int {
 	t.Helper()
@@ -53,7 +53,7 @@ type shown struct {
 	} `json:"changes"`
 }
 
-// compareCommit holds a commit against its line.
+// compareCommit compares a commit with its line.
 func (s *source) compareCommit(t *testing.T, p program, tenant ledger.Tenant, revision int) {
 	t.Helper()
 	line := s.lines[tenant][revision-1]
@@ -100,11 +100,12 @@ func (s *source) importAll(t *testing.T, p program) (written int) {
 	return written
 }
 
-// TestHistoryIsImportedAsItWas imports the history in $STELE_HISTORY.
-func TestHistoryIsImportedAsItWas(t *testing.T) {
+// TestHistory_EqualsTheOracle imports the history in $STELE_HISTORY.
+func TestHistory_EqualsTheOracle(t *testing.T) {
+	t.Parallel() // with TestTimeTravel: each waits for one process at a time
 	seed := uint64(time.Now().UnixNano())
 	random := rand.New(rand.NewPCG(seed, 0))
-	fmt.Println("seed", seed)
+	fmt.Println("history: seed", seed)
 	s := openSource(t, os.Getenv("STELE_HISTORY"))
 	lines := 0
 	largest := s.tenants()[0]
@@ -121,7 +122,7 @@ func TestHistoryIsImportedAsItWas(t *testing.T) {
 	third := uint64(len(s.lines[largest]) / 3)
 	interrupted := launch(t, environment(p.config), "stele", "import", s.file)
 	await(t, "a third of the import", func() bool {
-		return patient(t, acting(t, largest), g.ledger.GetHead, &stelev1.GetHeadRequest{}).Snapshot.Head >= third
+		return untilUp(t, acting(t, largest), g.ledger.GetHead, &stelev1.GetHeadRequest{}).Snapshot.Head >= third
 	})
 	interrupted.kill()
 	written := s.importAll(t, p)

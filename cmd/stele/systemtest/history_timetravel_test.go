@@ -20,8 +20,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// traveller asks a running ledger of its past, and knows the answers.
-type traveller struct {
+// traveler reads past states of a running ledger, and knows the answers.
+type traveler struct {
 	p       program
 	g       *gateway
 	random  *rand.Rand
@@ -29,7 +29,7 @@ type traveller struct {
 }
 
 // pick chooses a tenant, one with more commits more often.
-func (tr *traveller) pick() *replay {
+func (tr *traveler) pick() *replay {
 	total := 0
 	for _, r := range tr.replays {
 		total += r.head()
@@ -46,7 +46,7 @@ func (tr *traveller) pick() *replay {
 // moment chooses a revision of the tenant's history, and how to ask for it: by
 // itself, by a time between its commit and the next one, or by its commit's time,
 // which other commits may share.
-func (tr *traveller) moment(r *replay) (revision int, at *stelev1.At) {
+func (tr *traveler) moment(r *replay) (revision int, at *stelev1.At) {
 	revision = 1 + tr.random.IntN(r.head())
 	if tr.random.IntN(2) == 0 {
 		return revision, &stelev1.At{Point: &stelev1.At_Revision{Revision: uint64(revision)}}
@@ -61,7 +61,7 @@ func (tr *traveller) moment(r *replay) (revision int, at *stelev1.At) {
 }
 
 // prefix chooses everything, or a part of some key's name.
-func (tr *traveller) prefix(r *replay) string {
+func (tr *traveler) prefix(r *replay) string {
 	if tr.random.IntN(5) == 0 {
 		return ""
 	}
@@ -72,12 +72,12 @@ func (tr *traveller) prefix(r *replay) string {
 }
 
 // list reads the keys under the prefix at a moment; nil for head.
-func (tr *traveller) list(t *testing.T, r *replay, at *stelev1.At, prefix string) []exported {
+func (tr *traveler) list(t *testing.T, r *replay, at *stelev1.At, prefix string) []exported {
 	t.Helper()
 	var all []exported
 	req := &stelev1.ListRequest{At: at, Prefix: prefix, PageSize: 10_000}
 	for {
-		resp := patient(t, acting(t, r.tenant), tr.g.config.List, req)
+		resp := untilUp(t, acting(t, r.tenant), tr.g.config.List, req)
 		for _, e := range resp.Entries {
 			all = append(all, exported{e.Key, exact(value(t, json.RawMessage(e.Value))), e.Revision})
 		}
@@ -87,8 +87,8 @@ func (tr *traveller) list(t *testing.T, r *replay, at *stelev1.At, prefix string
 	}
 }
 
-// compareRead holds a read against the replay, and returns how many keys it has.
-func (tr *traveller) compareRead(t *testing.T) int {
+// compareRead compares a read with the replay, and returns how many keys it has.
+func (tr *traveler) compareRead(t *testing.T) int {
 	t.Helper()
 	r := tr.pick()
 	revision, at := tr.moment(r)
@@ -110,9 +110,9 @@ type diffLine struct {
 	Patch json.RawMessage
 }
 
-// compareDiff holds a diff against the replay, and what its patches make of the
+// compareDiff compares a diff with the replay, and what its patches make of the
 // old values against the new ones. It returns how many keys differ.
-func (tr *traveller) compareDiff(t *testing.T) int {
+func (tr *traveler) compareDiff(t *testing.T) int {
 	t.Helper()
 	r := tr.pick()
 	from, _ := tr.moment(r)
@@ -142,7 +142,7 @@ func (tr *traveller) compareDiff(t *testing.T) int {
 		d, was, is := got[i], old[key], now[key]
 		if d.Key != key || d.From.Revision != was.revision || d.To.Revision != is.revision ||
 			!same(t, d.From.Value, was.value) || !same(t, d.To.Value, is.value) {
-			t.Fatalf("%s@%d to %d: %s is told as %+v, the replay has %d %s and %d %s",
+			t.Fatalf("%s@%d to %d: %s is shown as %+v, the replay has %d %s and %d %s",
 				r.tenant, from, to, key, d, was.revision, was.value, is.revision, is.value)
 		}
 		if d.From.Value != nil && d.To.Value != nil && !same(t, patched(t, d), is.value) {
@@ -181,10 +181,10 @@ func patched(t *testing.T, d diffLine) json.RawMessage {
 	return out.Value
 }
 
-// compareRollback rolls back and holds the whole state against the replay: what
+// compareRollback rolls back and compares the whole state with the replay: what
 // is under the prefix is what it was, and the rest is as before. It returns how
 // many keys it sets and deletes.
-func (tr *traveller) compareRollback(t *testing.T, r *replay, to int, prefix string) int {
+func (tr *traveler) compareRollback(t *testing.T, r *replay, to int, prefix string) int {
 	t.Helper()
 	was, rest := set(t, r.state(to, prefix)), set(t, r.state(r.head(), ""))
 	sets, deletes := r.roll(t, to, prefix)
@@ -226,15 +226,16 @@ func valuesOf(entries []exported) map[string]any {
 	return values
 }
 
-// TestTimeTravel asks of the past of the history in $STELE_HISTORY, and goes back
-// to it.
+// TestTimeTravel reads past states of the history in $STELE_HISTORY, and rolls back to
+// them.
 func TestTimeTravel(t *testing.T) {
+	t.Parallel()
 	const points, reads, diffs, rollbacks = 40, 1000, 200, 100
 	seed := uint64(time.Now().UnixNano())
-	fmt.Println("seed", seed)
+	fmt.Println("time travel: seed", seed)
 	s := openSource(t, os.Getenv("STELE_HISTORY"))
 	p := program{filepath.Join(t.TempDir(), "config.yaml")}
-	tr := &traveller{p: p, g: startUp(t, t.TempDir(), p.config), random: rand.New(rand.NewPCG(seed, 0))}
+	tr := &traveler{p: p, g: startUp(t, t.TempDir(), p.config), random: rand.New(rand.NewPCG(seed, 0))}
 	for _, tenant := range s.tenants() {
 		tr.replays = append(tr.replays, newReplay(tenant, s.lines[tenant]))
 	}
@@ -277,7 +278,7 @@ func TestTimeTravel(t *testing.T) {
 
 // rollBackAndForth does that many rollbacks that change something. Some take the
 // last rollback of their tenant back, which may itself have been such a one.
-func (tr *traveller) rollBackAndForth(t *testing.T, rollbacks int) {
+func (tr *traveler) rollBackAndForth(t *testing.T, rollbacks int) {
 	done, idle, again, keys := 0, 0, 0, 0
 	type rolled struct {
 		before int // the head that it was made at

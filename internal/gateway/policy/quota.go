@@ -189,11 +189,11 @@ func (q *Quota) spend(m *Method, req proto.Message) error {
 	case q.unsent.Load() > q.maxUnsent:
 		return q.over("unsent_bytes", time.Second, "%d MiB of answers that its callers have not taken yet", q.maxUnsent>>20)
 	case r.requests != nil && !r.requests.Allow():
-		return q.over("requests_per_second", until(r.requests, 1), "%g requests a second", r.limits.requests)
+		return q.over("requests_per_second", until(r.requests, 1), "%g requests per second", r.limits.requests)
 	case r.bytes != nil && r.bytes.Tokens() < 0: // answers are counted when they are there, so it runs into debt
-		return q.over("bytes_per_second", until(r.bytes, 0), "%.0f bytes a second", r.limits.bytes)
+		return q.over("bytes_per_second", until(r.bytes, 0), "%.0f bytes per second", r.limits.bytes)
 	case r.changeSets != nil && writes(m, req) && !r.changeSets.Allow():
-		return q.over("change_sets_per_second", until(r.changeSets, 1), "%g change sets a second", r.limits.changeSets)
+		return q.over("change_sets_per_second", until(r.changeSets, 1), "%g change sets per second", r.limits.changeSets)
 	}
 	if r.bytes != nil && req != nil {
 		q.Charge(proto.Size(req))
@@ -225,7 +225,8 @@ func (q *Quota) Charge(size int) {
 }
 
 // Watch counts one more open watch of a subject, or returns an *OverLimitError. A subject gets
-// another one while it has fewer than are free, so that it leaves some for the tenant's others.
+// another one only if it has fewer than are free, so that some are left for the tenant's other
+// subjects. share.Slots has another rule and a fixed size; the limit of a tenant can change.
 func (q *Quota) Watch(subject string) error {
 	most := cmp.Or(q.rates.Load().limits.watches, maxTenantWatches)
 	q.mu.Lock()

@@ -48,8 +48,15 @@ func TestGuard_StopsWritesWithAReason(t *testing.T) {
 				if err := j.js.DeleteStream(t.Context(), "STELE"); err != nil {
 					t.Fatal(err)
 				}
-				if _, err := j.js.CreateStream(t.Context(), j.stream.want); err != nil {
-					t.Fatal(err)
+				// The server may still be deleting the stream's folder.
+				for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+					_, err := j.js.CreateStream(t.Context(), j.stream.want)
+					if err == nil {
+						break
+					}
+					if time.Now().After(end) {
+						t.Fatal(err)
+					}
 				}
 			}, "last_seq is 0, but message 3 was seen before",
 		},

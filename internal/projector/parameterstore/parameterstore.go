@@ -40,7 +40,7 @@ type settings struct {
 	naming
 	// Rate is the most writes per second; 0 means 3, the default limit of an account.
 	Rate float64 `json:"rate"`
-	// Reads is the most requests a second that read; 0 means 20, half of the 40 that
+	// Reads is the most read requests per second; 0 means 20, half of the 40 that
 	// an account has by default for everything in it.
 	Reads float64 `json:"reads"`
 	// RecreateAfter is how long after a parameter was deleted one of the same name is
@@ -79,7 +79,7 @@ const (
 	attempts = 6
 	// callTime is about how long one call of Write takes at most, in seconds.
 	callTime = 3
-	// A connection makes at least so many writes a second.
+	// A connection makes at least this many writes per second.
 	perConnection  = 25
 	maxConnections = 16
 
@@ -159,7 +159,7 @@ func read(cfg projector.Settings) (set settings, err error) {
 	case err != nil || set.recreateAfter < 0:
 		err = fmt.Errorf("recreate_after is %q: it is a time, e.g. \"30s\"", set.RecreateAfter)
 	case set.Rate < 0 || set.Reads < 0:
-		err = fmt.Errorf("rate is %v and reads %v: they are requests a second", set.Rate, set.Reads)
+		err = fmt.Errorf("rate is %v and reads %v: they are requests per second", set.Rate, set.Reads)
 	case !known:
 		err = fmt.Errorf("tier is %q: use standard, advanced or intelligent", set.Tier)
 	default:

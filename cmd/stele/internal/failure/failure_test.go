@@ -64,8 +64,8 @@ func TestError_HasExitCodeAndMessage(t *testing.T) {
 		{"not recorded", answer(codes.Unavailable, "this call must be recorded", &errdetails.ErrorInfo{Reason: "NOT_RECORDED"}), Other,
 			[]string{"this call must be recorded", "try: stele doctor; meanwhile the tenant's own tokens can read, except keys whose reads its policy records"}},
 		{"a hint of its own", Try(answer(codes.Unavailable, "journal is unreachable"), "again"), Other, []string{"journal is unreachable", "try: again"}},
-		{"over a limit", answer(codes.ResourceExhausted, "acme is over its limit of 5 requests a second: try again in 2s", &errdetails.RetryInfo{RetryDelay: durationpb.New(2 * time.Second)}), Other,
-			[]string{"acme is over its limit of 5 requests a second: try again in 2s"}},
+		{"over a limit", answer(codes.ResourceExhausted, "acme is over its limit of 5 requests per second: try again in 2s", &errdetails.RetryInfo{RetryDelay: durationpb.New(2 * time.Second)}), Other,
+			[]string{"acme is over its limit of 5 requests per second: try again in 2s"}},
 		{"silent", Exit(77), 77, nil},
 		{"interrupted", fmt.Errorf("watch: %w", answer(codes.Canceled, "context canceled")), Interrupted, nil},
 	} {
