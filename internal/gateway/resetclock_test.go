@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"context"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -29,7 +30,7 @@ func TestResetTenantClock(t *testing.T) {
 	}
 	metric := func(name string) string {
 		w := httptest.NewRecorder()
-		f.gateway.HTTP().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+		f.gateway.HTTP().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 		for line := range strings.Lines(w.Body.String()) {
 			if value, ok := strings.CutPrefix(line, name+" "); ok {
 				return strings.TrimSpace(value)

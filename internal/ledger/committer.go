@@ -254,8 +254,8 @@ func (c *committer) appended(ctx context.Context, seq Sequence, commits []*Commi
 	if err == nil {
 		err = c.gate()
 	}
-	if err != nil { // %v: an ErrReadOnly would say that nothing was written
-		return false, fmt.Errorf("%w: record %d is durable, but the journal may not hold everything that this process has seen: %v", ErrUnknownOutcome, seq, err)
+	if err != nil { // it is not wrapped: an ErrReadOnly would say that nothing was written
+		return false, fmt.Errorf("%w: record %d is durable, but the journal may not hold everything that this process has seen: %s", ErrUnknownOutcome, seq, err.Error())
 	}
 	return true, nil
 }

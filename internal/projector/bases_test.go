@@ -217,7 +217,7 @@ func TestBases_EditsAreAdoptedOrRepaired(t *testing.T) {
 				}
 				e, _, err := v.Get("a/x")
 				v.Close()
-				if err != nil || e.Base.Inherited() == tc.own || !ledger.Value(e.Value).Equal(tc.want) {
+				if err != nil || e.Base.Inherited() == tc.own || !e.Value.Equal(tc.want) {
 					t.Errorf("%s: the ledger has %v, %v", tc.do, e, err)
 				}
 			}

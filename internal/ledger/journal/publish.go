@@ -68,9 +68,9 @@ func sendError(err error) error {
 			return fmt.Errorf("%w: %w", ledger.ErrUnavailable, err)
 		}
 	}
-	// %v, because the deadline is this package's: callers answer a deadline of their own callers
-	// with another code.
-	return fmt.Errorf("%w: %v", ledger.ErrUnknownOutcome, err)
+	// err is not wrapped, because the deadline is this package's: callers answer a deadline of
+	// their own callers with another code.
+	return fmt.Errorf("%w: %s", ledger.ErrUnknownOutcome, err.Error())
 }
 
 // refusal translates an error code of JetStream. The listed codes mean that nothing was

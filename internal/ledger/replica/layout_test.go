@@ -38,12 +38,12 @@ func FuzzSpans(f *testing.F) {
 		}
 		for i, ch := range c.Changes {
 			s := at[i]
-			if got := string(encoded[s.offset : s.offset+s.length]); got != string(ch.Value) {
+			if got := string(encoded[s.offset : s.offset+s.length]); got != ch.Value {
 				t.Fatalf("value %d is %q, not %q", i, got, ch.Value)
 			}
 			key := nameKey("acme", "k")
 			got, err := pointer{1, s, boltfile.Checksum(key, []byte(ch.Value))}.cut(key, encoded)
-			if err != nil || string(got) != string(ch.Value) {
+			if err != nil || string(got) != ch.Value {
 				t.Fatalf("value %d is cut out as %q, %v", i, got, err)
 			}
 		}

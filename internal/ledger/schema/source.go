@@ -148,7 +148,7 @@ func (s *Source) BasesOf(v *replica.View) ([]*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := ledger.ParseBases(ledger.Value(e.Value))
+	list, err := ledger.ParseBases(e.Value)
 	if err != nil {
 		return nil, err
 	}

@@ -214,11 +214,10 @@ func (s *Streams) forward(w http.ResponseWriter, r *http.Request, body []byte) {
 
 // ask makes another request of the same client.
 func (s *Streams) ask(r *http.Request, operation string, in any) (out map[string]any, status int) {
-	body, _ := json.Marshal(in)
 	again := r.Clone(r.Context())
 	again.Header.Set("X-Amz-Target", "DynamoDB_20120810."+operation)
 	done := httptest.NewRecorder()
-	s.forward(done, again, body)
+	s.forward(done, again, encoded(in))
 	_ = json.Unmarshal(done.Body.Bytes(), &out) // an answer that is not JSON has no members
 	return out, done.Code
 }
@@ -258,7 +257,7 @@ func (s *Streams) describe(w http.ResponseWriter, r *http.Request, in map[string
 	}
 	w.Header().Set("Content-Type", "application/x-amz-json-1.0")
 	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(out)
+	w.Write(encoded(out))
 }
 
 // tableName is the table of a request, which may name its ARN.
@@ -350,7 +349,7 @@ func answer(w http.ResponseWriter, out any, err error) {
 		w.WriteHeader(http.StatusBadRequest)
 		out = err
 	}
-	json.NewEncoder(w).Encode(out)
+	w.Write(encoded(out))
 }
 
 // stream answers an operation of streams.
@@ -425,8 +424,17 @@ type iterator struct {
 
 func (s *Streams) encode(it iterator) string {
 	it.Expired = s.expired
-	text, _ := json.Marshal(it)
-	return base64.StdEncoding.EncodeToString(text)
+	return base64.StdEncoding.EncodeToString(encoded(it))
+}
+
+// encoded is a value as JSON. All values here come from JSON, or are of types that can be
+// encoded.
+func encoded(v any) []byte {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return text
 }
 
 func (st *tableStream) shard(id any) (*streamShard, error) {

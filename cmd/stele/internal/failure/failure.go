@@ -126,9 +126,9 @@ func Lines(err error) []string {
 // oneEach gives each violation a line of its own, if the message ends with all of them in a
 // row.
 func oneEach(lines []string, all []*errdetails.BadRequest_FieldViolation) []string {
-	each := make([]string, len(all))
-	for i, v := range all {
-		each[i] = v.Field + ": " + v.Description
+	var each []string
+	for _, v := range all {
+		each = append(each, v.Field+": "+v.Description)
 	}
 	before, ok := strings.CutSuffix(lines[0], strings.Join(each, "; "))
 	if !ok || len(each) < 2 {

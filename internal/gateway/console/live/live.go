@@ -184,7 +184,7 @@ func send(ctx context.Context, w http.ResponseWriter, commits <-chan update, end
 		case <-due:
 			encoder := json.NewEncoder(lines)
 			for _, u := range next {
-				if encoder.Encode(u) != nil {
+				if err := encoder.Encode(u); err != nil {
 					return
 				}
 			}

@@ -166,14 +166,13 @@ func (a *axis) wider() window {
 	return w
 }
 
-func (a *axis) earlier() window { return a.moved(-1) }
+func (a *axis) earlier() window { return a.moved(-a.window().length() / 2) }
 
-func (a *axis) later() window { return a.moved(1) }
+func (a *axis) later() window { return a.moved(a.window().length() / 2) }
 
 func (a *axis) moved(by time.Duration) window {
 	w := a.window()
-	half := by * w.length() / 2
-	return window{w.from.Add(half), w.to.Add(half)}
+	return window{w.from.Add(by), w.to.Add(by)}
 }
 
 // bar is one span of time with commits.
