@@ -5,9 +5,9 @@ import (
 	"sync"
 )
 
-// Divided is a Share of which one owner, a tenant, gets at most three quarters. An owner that has
-// them waits for its own uses to end, and the others do not wait behind it: without that, the
-// requests of one tenant that are never sent whole would keep out those of all.
+// Divided is a Share of which one owner, a tenant, gets at most three quarters. An owner that uses
+// its part up waits for its own uses to end, and other owners do not wait behind it. Otherwise
+// the requests that one tenant never sends whole would block the requests of all tenants.
 type Divided struct {
 	// Total is what all owners have together.
 	Total *Share

@@ -124,7 +124,7 @@ func TestReceive_GivesMemoryBack(t *testing.T) {
 	await("the request keeps its memory", func() bool { return b.Requests.Total.Used() == 0 })
 }
 
-// Requests that one tenant does not send whole leave memory for those of others, also if any number
+// Requests that one tenant does not send whole leave memory for other tenants, also if any number
 // of them waits.
 func TestReceive_OneTenantLeavesMemory(t *testing.T) {
 	t.Parallel()

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// HTTPListener returns a listener for an HTTP server, whose connections are limited together with
-// those of gRPC. They make their TLS handshake with secure, unless it is nil, before they are
-// accepted. Use HTTPContext for the server's ConnContext, and report authenticated requests to the
+// HTTPListener returns a listener for an HTTP server. Its connections and gRPC connections share
+// the limits. They make their TLS handshake with secure, unless it is nil, before Accept returns
+// them. Use HTTPContext as the server's ConnContext, and report authenticated requests to the
 // connection.
 func (l *Limiter) HTTPListener(inner net.Listener, secure *tls.Config) net.Listener {
 	ln := &httpListener{

@@ -285,7 +285,7 @@ func TestBody_WaitsForMemory(t *testing.T) {
 	w.must("PUT", "/v1/config/a", ann, `"small"`)
 }
 
-// Bodies that one tenant does not send whole leave memory for those of others.
+// Bodies that one tenant does not send whole leave memory for other tenants.
 func TestBody_OneTenantLeavesMemory(t *testing.T) {
 	w := start(t)
 	mallory := w.as("acme", identity.Reader)

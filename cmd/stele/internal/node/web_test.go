@@ -13,8 +13,8 @@ import (
 	"github.com/stelehq/stele/internal/gateway/identity"
 )
 
-// The connections of browsers and of programs that speak HTTP count like those of gRPC: those
-// without a valid token have the budget of their address, which the others return.
+// Connections to the web are limited like gRPC connections: without a valid token, they use up the
+// budget of their address.
 func TestWeb_ConnectionsAreLimited(t *testing.T) {
 	signer, err := identity.OpenSigner(t.TempDir())
 	if err != nil {

@@ -31,7 +31,7 @@ func openTerminal(t *testing.T) (end, tty *os.File) {
 	return end, tty
 }
 
-// What is buffered is escaped on a terminal like what is not.
+// A buffered printer escapes on a terminal.
 func TestPrinter_BufferEscapesOnTerminals(t *testing.T) {
 	end, tty := openTerminal(t)
 	p := NewPrinter(tty, JSON)
