@@ -27,7 +27,8 @@ func NewDivided(name string, size int64) *Divided {
 	return &Divided{Total: NewShare(name, size), owners: make(map[string]*part)}
 }
 
-// Acquire and AcquireFirst are those of a Share, for an owner.
+// Acquire and AcquireFirst take n bytes for an owner like the methods of a Share, or all of its part
+// if that is smaller.
 func (d *Divided) Acquire(ctx context.Context, owner string, n int64) error {
 	return d.acquire(ctx, owner, n, true)
 }
@@ -37,6 +38,7 @@ func (d *Divided) AcquireFirst(ctx context.Context, owner string, n int64) error
 }
 
 func (d *Divided) acquire(ctx context.Context, owner string, n int64, bounded bool) error {
+	n = min(n, d.Size())
 	own := d.enter(owner)
 	defer d.leave(owner, own)
 	if err := own.acquire(ctx, n, bounded); err != nil {
@@ -56,6 +58,7 @@ func (d *Divided) Size() int64 { return d.Total.size * 3 / 4 }
 // Release gives back what was acquired for the owner with the same number or, if that was less
 // than Size, a part of it.
 func (d *Divided) Release(owner string, n int64) {
+	n = min(n, d.Size())
 	d.Total.Release(n)
 	own := d.enter(owner)
 	defer d.leave(owner, own)

@@ -51,25 +51,29 @@ func TestDivided_OwnersLeaveSome(t *testing.T) {
 	})
 }
 
-// A use that is larger than an owner's part takes all of it, and gives all of it back. A refusal by
+// A use that is larger than an owner's part, and than the share, takes the part and gives it back. A refusal by
 // the part counts for the share.
 func TestDivided_LargerThanAPart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := budget.NewDivided("requests", 100)
-		if err := d.Acquire(t.Context(), "acme", 90); err != nil || d.Total.Used() != 90 {
+		if err := d.Acquire(t.Context(), "acme", 1000); err != nil || d.Total.Used() != 75 {
 			t.Fatalf("%d bytes are used: %v", d.Total.Used(), err)
 		}
 		var exhausted *budget.ExhaustedError
 		if err := d.Acquire(t.Context(), "acme", 1); !errors.As(err, &exhausted) || exhausted.Share != "requests of one tenant" {
 			t.Errorf("one byte more: %v", err)
 		}
-		if err := d.Acquire(t.Context(), "globex", 20); !errors.As(err, &exhausted) || exhausted.Share != "requests" {
-			t.Errorf("20 bytes of another: %v", err)
+		if err := d.Acquire(t.Context(), "globex", 30); !errors.As(err, &exhausted) || exhausted.Share != "requests" {
+			t.Errorf("30 bytes of another: %v", err)
 		}
 		if n := d.Total.Refused(); n != 2 {
 			t.Errorf("%d refusals are counted, want 2", n)
 		}
-		d.Release("acme", 90)
+		if err := d.Acquire(t.Context(), "globex", 25); err != nil {
+			t.Errorf("25 bytes of another: %v", err)
+		}
+		d.Release("globex", 25)
+		d.Release("acme", 1000)
 		for _, owner := range []string{"acme", "globex"} {
 			if err := d.Acquire(t.Context(), owner, 75); err != nil {
 				t.Errorf("%s after the end: %v", owner, err)
