@@ -15,10 +15,10 @@ import "math"
 type Budget struct {
 	// Requests holds the estimated memory of requests that are being received or handled, and of
 	// large answers that are being built.
-	Requests *Share
-	// Bodies holds the bodies of REST requests. The calls that they become take their memory
-	// from Requests: a body that waited there would wait for itself.
-	Bodies *Share
+	Requests *Divided
+	// Bodies holds the bodies of REST requests and of the console's forms. The calls that they
+	// become take their memory from Requests: a body that waited there would wait for itself.
+	Bodies *Divided
 	// Answers holds the encoded bytes of messages that clients have not received yet.
 	Answers *Share
 	// Streams is how many streams of calls are open at a time. Each takes some tens of
@@ -53,8 +53,8 @@ func New(limit int64) *Budget {
 		limit = unknownLimit
 	}
 	return &Budget{
-		Requests: NewShare("requests", max(limit/4, minRequests)),
-		Bodies:   NewShare("bodies", max(limit/16, minBodies)),
+		Requests: NewDivided("requests", max(limit/4, minRequests)),
+		Bodies:   NewDivided("bodies", max(limit/16, minBodies)),
 		Answers:  NewShare("answers", max(limit/8, minAnswers)),
 		Streams:  int(min(max(limit/bytesPerStream, minStreams), maxStreams)),
 		Tail:     int(min(max(limit/32, minTail), maxTail)),

@@ -196,8 +196,8 @@ func TestNew(t *testing.T) {
 		{math.MaxInt64, 1 << 30, 512 << 20, 65_536, 64 << 20},
 	} {
 		b := budget.New(test.limit)
-		if b.Requests.Size() != test.requests || b.Answers.Size() != test.answers || int64(b.Streams) != test.streams || int64(b.Tail) != test.tail {
-			t.Errorf("New(%d) = %d, %d, %d, %d", test.limit, b.Requests.Size(), b.Answers.Size(), b.Streams, b.Tail)
+		if b.Requests.Total.Size() != test.requests || b.Answers.Size() != test.answers || int64(b.Streams) != test.streams || int64(b.Tail) != test.tail {
+			t.Errorf("New(%d) = %d, %d, %d, %d", test.limit, b.Requests.Total.Size(), b.Answers.Size(), b.Streams, b.Tail)
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,7 +51,7 @@ func (g interceptor) authorize(ctx context.Context, method string) (*policy.Meth
 	if err != nil {
 		return nil, Caller{}, err
 	}
-	if !conn.FromContext(ctx).Authenticated(string(principal.Tenant), principal.Subject) {
+	if !conn.FromContext(ctx).Authenticated(principal.Owner()) {
 		return nil, Caller{}, errManyConnections
 	}
 	if g.cfg.Upstream != nil {
@@ -210,7 +209,7 @@ func (g interceptor) handleStream(srv any, ss grpc.ServerStream, call *grpc.Stre
 		defer leave()
 		return handle(srv, publicStream{ss, g, !call.IsClientStream})
 	}
-	leave, ok := g.streams.Take(cmp.Or(string(c.Principal.Tenant), "/"+c.Subject), c.Subject)
+	leave, ok := g.streams.Take(c.Owner(), c.Subject)
 	if !ok {
 		return status.Errorf(codes.ResourceExhausted, "no more streams for you here, of the %d that all callers share: use fewer, or another gateway", g.cfg.Budget.Streams)
 	}
@@ -289,7 +288,7 @@ type checkedStream struct {
 func (s *checkedStream) Context() context.Context { return s.ctx }
 
 func (s *checkedStream) RecvMsg(m any) error {
-	if err := s.g.receive(s.ServerStream.Context(), m, conn.MaxMessage, s.only); err != nil {
+	if err := s.g.receive(s.ServerStream.Context(), policy.CallerOf(s.ctx).Owner(), m, conn.MaxMessage, s.only); err != nil {
 		return err
 	}
 	req := m.(proto.Message)

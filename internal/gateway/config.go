@@ -74,7 +74,7 @@ func (s configService) Get(ctx context.Context, req *stelev1.GetRequest) (*stele
 
 // BatchGet returns many keys of one revision.
 func (s configService) BatchGet(ctx context.Context, req *stelev1.BatchGetRequest) (*stelev1.BatchGetResponse, error) {
-	b := s.g.build(mostOf(req.Keys))
+	b := s.g.build(policy.CallerOf(ctx), mostOf(req.Keys))
 	defer b.done()
 	entries, missing, snapshot, err := s.g.batch(ctx, req, b)
 	if err != nil {
@@ -177,7 +177,7 @@ func (s configService) List(ctx context.Context, req *stelev1.ListRequest) (*ste
 	if req.KeysOnly {
 		list = v.Keys
 	}
-	b := s.g.build(view.MaxPageBytes + ledger.MaxValue)
+	b := s.g.build(policy.CallerOf(ctx), view.MaxPageBytes+ledger.MaxValue)
 	defer b.done()
 	size := 0
 	for e, err := range list(pattern.Range(), from) {
@@ -227,22 +227,23 @@ func (s configService) Read(stream grpc.BidiStreamingServer[stelev1.ReadRequest,
 
 func (s configService) answerRead(ctx context.Context, req *stelev1.ReadRequest, send func(*stelev1.ReadResponse) error) error {
 	resp := &stelev1.ReadResponse{Id: req.Id}
-	err := s.g.policy.Admit(ctx, policy.CallerOf(ctx), readMethod, req) // it delays refusals
+	c := policy.CallerOf(ctx)
+	err := s.g.policy.Admit(ctx, c, readMethod, req) // it delays refusals
 	// Streams are answered side by side, so the answer has memory before it is built.
 	share, size := s.g.cfg.Budget.Requests, int64(0)
-	defer func() { share.Release(size) }()
+	defer func() { share.Release(c.Owner(), size) }()
 	if err == nil {
 		most := int64(mostOf(req.Keys))
-		if err = share.AcquireFirst(ctx, most); err == nil {
+		if err = share.AcquireFirst(ctx, c.Owner(), most); err == nil {
 			size = most
 			resp.Entries, resp.Missing, resp.Snapshot, err = s.g.batch(ctx, req, nil)
 		}
 	}
 	if built := int64(proto.Size(resp)); built < size && size < share.Size() {
-		share.Release(size - built)
+		share.Release(c.Owner(), size-built)
 		size = built
 	}
-	if lost := s.g.policy.RecordRead(ctx, policy.CallerOf(ctx), readMethod, req, resp); lost != nil {
+	if lost := s.g.policy.RecordRead(ctx, c, readMethod, req, resp); lost != nil {
 		resp, err = &stelev1.ReadResponse{Id: req.Id}, lost
 	}
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/identity"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"golang.org/x/net/http2"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
@@ -84,4 +85,21 @@ func TestConnection_FewStreamsWithoutToken(t *testing.T) {
 		_, err := watch()
 		return err == nil
 	})
+}
+
+// Streams without a token that fail do not count as open.
+func TestConnection_FailedStreamsWithoutToken(t *testing.T) {
+	f := start(t)
+	for i := range 5 {
+		stream, err := f.conn.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true}, grpc_health_v1.Health_Watch_FullMethodName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := stream.CloseSend(); err != nil { // without a request
+			t.Fatal(err)
+		}
+		if err := stream.RecvMsg(new(grpc_health_v1.HealthCheckResponse)); status.Code(err) != codes.Internal {
+			t.Errorf("stream %d without a request: %v", i, err)
+		}
+	}
 }

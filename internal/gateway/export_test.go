@@ -51,3 +51,7 @@ var getInfo = &grpc.UnaryServerInfo{FullMethod: stelev1.Config_Get_FullMethodNam
 func (g *Gateway) TakeCheck(tenant, subject string) (release func(), ok bool) {
 	return g.checks.Take(tenant, subject)
 }
+
+// PoliciesChanged returns a channel that is closed when the gateway has seen a change of the
+// policies.
+func (g *Gateway) PoliciesChanged() <-chan struct{} { return g.policy.Changed() }

@@ -197,7 +197,7 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	g.limiter = conn.New(cfg.Connections, cfg.Log)
 	// An answer that waits for its client can also hold a part of the requests' share.
-	cfg.Budget.Requests.WhenShort(g.limiter.CloseStalled)
+	cfg.Budget.Requests.Total.WhenShort(g.limiter.CloseStalled)
 	cfg.Budget.Answers.WhenShort(g.limiter.CloseStalled)
 	g.metrics = newMetrics(g)
 	g.policy = policy.New(policy.Config{
@@ -252,6 +252,12 @@ func (g *Gateway) Serve(l net.Listener) error {
 		return fmt.Errorf("serve gRPC on %s: %w", l.Addr(), err)
 	}
 	return nil
+}
+
+// LimitHTTP returns a listener for a server of other protocols, whose connections are limited
+// together with the gateway's. See conn.Limiter.HTTPListener.
+func (g *Gateway) LimitHTTP(l net.Listener, secure *tls.Config) net.Listener {
+	return g.limiter.HTTPListener(l, secure)
 }
 
 // closeTimeout is how long calls that are under way may take to finish.

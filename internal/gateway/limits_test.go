@@ -9,11 +9,14 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stelehq/stele/internal/budget"
 	"github.com/stelehq/stele/internal/gateway"
+	"github.com/stelehq/stele/internal/gateway/gatewaytest"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/gateway/policy"
 	"github.com/stelehq/stele/internal/ledger"
@@ -472,5 +475,111 @@ func TestStreams_Shares(t *testing.T) {
 		if n := fill(identity.Claims{Subject: tc.subject, Tenant: tc.tenant, Roles: []identity.Role{identity.Reader}}); n != tc.want {
 			t.Errorf("%s of %s gets %d of 100 streams, want %d", tc.subject, tc.tenant, n, tc.want)
 		}
+	}
+}
+
+// A stream gives back its place, whatever ends it.
+func TestStreams_FailedOnesLeaveTheirPlaces(t *testing.T) {
+	t.Parallel()
+	var unrecorded atomic.Bool
+	var f *fixture
+	log := sync.OnceValues(func() (policy.ReadLog, error) { return gatewaytest.ReadLog(f.node)() })
+	f = start(t, func(cfg *gateway.Config) {
+		cfg.Budget = budget.New(0)
+		cfg.Budget.Streams = 1
+		cfg.ReadLog = func() (policy.ReadLog, error) {
+			if unrecorded.Load() {
+				return nil, ledger.ErrUnavailable
+			}
+			return log()
+		}
+	})
+	f.commit(t, f.as(t, "acme", identity.Writer), set("a", "1"))
+	bob := identity.Claims{Subject: "bob", Tenant: "acme", Roles: []identity.Role{identity.Reader}}
+	ann := f.as(t, "acme", identity.Reader)
+	// ends opens a watch, and returns what ends it after it was disturbed.
+	ends := func(ctx context.Context, disturb func()) error {
+		stream, err := f.config.Watch(ctx)
+		if err != nil {
+			return err
+		}
+		if err := stream.Send(&stelev1.WatchRequest{Request: &stelev1.WatchRequest_Create{Create: &stelev1.CreateWatch{Id: 1, Keys: []string{"b"}}}}); err != nil && err != io.EOF {
+			return err
+		}
+		if _, err := stream.Recv(); err != nil {
+			return err
+		}
+		disturb()
+		for {
+			if _, err := stream.Recv(); err != nil {
+				return err
+			}
+		}
+	}
+	for name, tc := range map[string]struct {
+		end  func() error
+		want codes.Code
+		text string // of the error
+	}{
+		"a tenant over its limit": {func() error {
+			f.setLimits(t, "acme", `{"requests_per_second":0.001}`)
+			defer f.setLimits(t, "acme", "")
+			f.config.Get(ann, &stelev1.GetRequest{Key: "a"})
+			return ends(ann, nil)
+		}, codes.ResourceExhausted, "requests a second"},
+		"no record": {func() error {
+			unrecorded.Store(true)
+			defer unrecorded.Store(false)
+			stream, err := f.ledger.CommitStream(f.visitor(t))
+			if err != nil {
+				return err
+			}
+			_, err = stream.Recv()
+			return err
+		}, codes.Unavailable, "must be recorded"},
+		"an invalid request": {func() error {
+			stream, err := f.config.Watch(ann)
+			if err != nil {
+				return err
+			}
+			if err := stream.Send(&stelev1.WatchRequest{}); err != nil && err != io.EOF {
+				return err
+			}
+			_, err = stream.Recv()
+			return err
+		}, codes.InvalidArgument, ""},
+		"no permission of its handler": {func() error {
+			_, err := f.follow(ann, "acme")
+			return err
+		}, codes.PermissionDenied, ""},
+		"a token that expires": {func() error {
+			short := bob
+			short.TTL = time.Second
+			return ends(bearer(t.Context(), f.token(t, short)), func() {})
+		}, codes.Unauthenticated, "expired"},
+		"a revoked token": {func() error {
+			defer f.commit(t, f.system(t), set("policy/revoked", `{"revoked":[]}`))
+			return ends(bearer(t.Context(), f.token(t, bob)), func() {
+				f.commit(t, f.system(t), set("policy/revoked", `{"revoked":[{"subject":"bob"}]}`))
+			})
+		}, codes.Unauthenticated, "revoked"},
+		"a client that leaves": {func() error {
+			ctx, cancel := context.WithCancel(ann)
+			defer cancel()
+			return ends(ctx, cancel)
+		}, codes.Canceled, ""},
+	} {
+		if err := tc.end(); status.Code(err) != tc.want || !strings.Contains(err.Error(), tc.text) {
+			t.Errorf("%s: the stream ends with %v, want %v %q", name, err, tc.want, tc.text)
+		}
+		until(t, func() bool { // a client that leaves does not wait for the handler
+			stream, err := f.config.Read(ann)
+			if err != nil {
+				return false
+			}
+			stream.CloseSend()
+			_, err = stream.Recv()
+			return err == io.EOF
+		})
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stelehq/stele/internal/budget"
+	"github.com/stelehq/stele/internal/gateway/policy"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/protobuf/proto"
 )
@@ -48,15 +49,16 @@ func (g *Gateway) reserveAnswer(ctx context.Context, answer proto.Message) (rele
 // building is the memory of an answer while it is built. One that turns out to be large waits for
 // as much as it can become, while it is still small.
 type building struct {
-	share *budget.Share
+	share *budget.Divided
+	owner string
 	// most is how large it can become.
 	most int64
 
 	size, reserved int64
 }
 
-func (g *Gateway) build(most int) *building {
-	return &building{share: g.cfg.Budget.Requests, most: int64(most)}
+func (g *Gateway) build(c Caller, most int) *building {
+	return &building{share: g.cfg.Budget.Requests, owner: c.Owner(), most: int64(most)}
 }
 
 // add counts bytes of the answer.
@@ -64,7 +66,7 @@ func (b *building) add(ctx context.Context, bytes int) error {
 	if b.size += int64(bytes); b.size < largeAnswer || b.reserved > 0 {
 		return nil
 	}
-	if err := b.share.AcquireFirst(ctx, b.most); err != nil {
+	if err := b.share.AcquireFirst(ctx, b.owner, b.most); err != nil {
 		return err
 	}
 	b.reserved = b.most
@@ -74,17 +76,17 @@ func (b *building) add(ctx context.Context, bytes int) error {
 // done gives the memory back, whether the answer is built or not.
 func (b *building) done() {
 	if b.reserved > 0 {
-		b.share.Release(b.reserved)
+		b.share.Release(b.owner, b.reserved)
 	}
 }
 
 // acquire waits for memory of the requests' share.
 func (g *Gateway) acquire(ctx context.Context, size int64) (release func(), err error) {
-	share := g.cfg.Budget.Requests
-	if err := share.Acquire(ctx, size); err != nil {
+	share, owner := g.cfg.Budget.Requests, policy.CallerOf(ctx).Owner()
+	if err := share.Acquire(ctx, owner, size); err != nil {
 		return nil, err
 	}
-	return func() { share.Release(size) }, nil
+	return func() { share.Release(owner, size) }, nil
 }
 
 // memoryUse returns the memory that counts towards the process's memory limit, which is

@@ -20,7 +20,7 @@ import (
 
 // startBudget is start with small shares.
 func startBudget(t *testing.T, requests, answers int64) (*fixture, *budget.Budget) {
-	b := &budget.Budget{Requests: budget.NewShare("requests", requests), Answers: budget.NewShare("answers", answers), Streams: 1000}
+	b := &budget.Budget{Requests: budget.NewDivided("requests", requests), Bodies: budget.NewDivided("bodies", requests), Answers: budget.NewShare("answers", answers), Streams: 1000}
 	return start(t, func(cfg *gateway.Config) { cfg.Budget = b }), b
 }
 
@@ -49,7 +49,7 @@ func TestMemory_FullShareRefusesLargeRequestsAndAnswers(t *testing.T) {
 	ctx := f.as(t, "acme", identity.Writer)
 	large := `"` + strings.Repeat("x", 100_000) + `"`
 	f.commit(t, ctx, set("large", large))
-	exhaust(t, b.Requests)
+	exhaust(t, b.Requests.Total)
 	if _, err := f.ledger.Commit(ctx, set("large", large)); !noMemory(err) {
 		t.Errorf("a large commit: %v", err)
 	}

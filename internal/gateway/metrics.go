@@ -77,7 +77,7 @@ func newMetrics(g *Gateway) *metrics {
 		&treeCollector{g},
 		&scrubCollector{g},
 		g.limiter,
-		memoryCollector{[]*budget.Share{g.cfg.Budget.Requests, g.cfg.Budget.Bodies, g.cfg.Budget.Answers}},
+		memoryCollector{[]*budget.Share{g.cfg.Budget.Requests.Total, g.cfg.Budget.Bodies.Total, g.cfg.Budget.Answers}},
 	)
 	if g.cfg.SinkMetrics != nil {
 		m.registry.MustRegister(g.cfg.SinkMetrics)

@@ -35,8 +35,9 @@ type messageReader interface {
 const maxPublic = 4 << 10
 
 // receive reads the next request of a call into v. The only request of a call is complete when
-// the client has also ended the call: some clients do not expect an answer before.
-func (g interceptor) receive(ctx context.Context, v any, longest int, only bool) error {
+// the client has also ended the call: some clients do not expect an answer before. The owner has
+// the memory.
+func (g interceptor) receive(ctx context.Context, owner string, v any, longest int, only bool) error {
 	call, ok := grpc.ServerTransportStreamFromContext(ctx).(messageReader)
 	if !ok {
 		return fmt.Errorf("the call's transport is a %T", grpc.ServerTransportStreamFromContext(ctx))
@@ -57,10 +58,10 @@ func (g interceptor) receive(ctx context.Context, v any, longest int, only bool)
 	}
 	if length >= largeRequest {
 		share := g.cfg.Budget.Requests
-		if err := share.AcquireFirst(ctx, length); err != nil {
+		if err := share.AcquireFirst(ctx, owner, length); err != nil {
 			return err
 		}
-		defer share.Release(length)
+		defer share.Release(owner, length)
 		defer conn.FromContext(ctx).Receive()()
 	}
 	data, err := call.Read(int(length))
@@ -141,12 +142,12 @@ func (g interceptor) receiving(method string, handle unaryMethod) unaryMethod {
 		if err != nil {
 			return nil, g.ended(ctx, method, begun, err)
 		}
-		longest := conn.MaxMessage
-		if call.caller.Principal == nil {
-			longest = maxPublic
+		longest, owner := maxPublic, ""
+		if p := call.caller.Principal; p != nil {
+			longest, owner = conn.MaxMessage, p.Owner()
 		}
 		decode := func(v any) error {
-			err := g.receive(ctx, v, longest, true)
+			err := g.receive(ctx, owner, v, longest, true)
 			if err != nil {
 				err = g.ended(ctx, method, begun, err)
 			}
@@ -181,4 +182,4 @@ type publicStream struct {
 	only bool // the client sends one request
 }
 
-func (s publicStream) RecvMsg(m any) error { return s.g.receive(s.Context(), m, maxPublic, s.only) }
+func (s publicStream) RecvMsg(m any) error { return s.g.receive(s.Context(), "", m, maxPublic, s.only) }

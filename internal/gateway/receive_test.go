@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -94,7 +95,7 @@ func TestReceive_RefusesBeforeTheRequest(t *testing.T) {
 			t.Errorf("%s: %v, want %v", test.name, got, test.want)
 		}
 	}
-	exhaust(t, b.Requests)
+	exhaust(t, b.Requests.Total)
 	for _, method := range []string{stelev1.Ledger_Commit_FullMethodName, stelev1.Ledger_CommitStream_FullMethodName} {
 		if got := answerTo(t, f.partialCall(t, method, writer, long)); got != codes.ResourceExhausted {
 			t.Errorf("%s without memory: %v", method, got)
@@ -112,15 +113,32 @@ func TestReceive_GivesMemoryBack(t *testing.T) {
 		t.Helper()
 		for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
-				t.Fatalf("%s: %d bytes are used", what, b.Requests.Used())
+				t.Fatalf("%s: %d bytes are used", what, b.Requests.Total.Used())
 			}
 		}
 	}
-	await("the request has no memory", func() bool { return b.Requests.Used() == 8<<20 })
+	await("the request has no memory", func() bool { return b.Requests.Total.Used() == 8<<20 })
 	if err := call.WriteRSTStream(1, http2.ErrCodeCancel); err != nil {
 		t.Fatal(err)
 	}
-	await("the request keeps its memory", func() bool { return b.Requests.Used() == 0 })
+	await("the request keeps its memory", func() bool { return b.Requests.Total.Used() == 0 })
+}
+
+// Requests that one tenant does not send whole leave memory for other tenants, also if any number
+// of them waits.
+func TestReceive_OneTenantLeavesMemory(t *testing.T) {
+	t.Parallel()
+	f, b := startBudget(t, 48<<20, 32<<20)
+	mallory := f.token(t, identity.Claims{Subject: "mallory", Tenant: "acme", Roles: []identity.Role{identity.Reader}})
+	for range 20 { // more than there is memory for
+		f.partialCall(t, stelev1.Config_BatchGet_FullMethodName, mallory, 8<<20)
+	}
+	for deadline := time.Now().Add(10 * time.Second); b.Requests.Total.Used() < 32<<20; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the requests have %d bytes", b.Requests.Total.Used())
+		}
+	}
+	f.commit(t, f.as(t, "globex", identity.Writer), set("a", `"`+strings.Repeat("x", 400_000)+`"`))
 }
 
 // gRPC compresses the answer of a call that names a compression, also if its request is not

@@ -4,10 +4,15 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
+	"sync/atomic"
 	"testing"
 
+	"github.com/stelehq/stele/internal/gateway"
 	"github.com/stelehq/stele/internal/gateway/gatewaytest"
 	"github.com/stelehq/stele/internal/gateway/identity"
+	"github.com/stelehq/stele/internal/gateway/policy"
+	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -188,4 +193,31 @@ func TestFollow_Shares(t *testing.T) {
 	}
 	end()
 	until(t, func() bool { return follow(second, 0) == nil })
+}
+
+// A replication that fails gives back its place.
+func TestFollow_FailedOnesLeaveTheirPlaces(t *testing.T) {
+	var failing atomic.Bool
+	var f *fixture
+	open := sync.OnceValues(func() (policy.ReadLog, error) { return gatewaytest.ReadLog(f.node)() })
+	f = start(t, func(c *gateway.Config) {
+		c.ReadLog = func() (policy.ReadLog, error) {
+			if failing.Load() {
+				return nil, ledger.ErrUnavailable
+			}
+			return open()
+		}
+	})
+	f.commit(t, f.as(t, "acme", identity.Writer), set("a", "1"))
+	visitor := f.visitor(t)
+	failing.Store(true)
+	for i := range 335 { // one edge gets 334 places
+		if _, err := f.follow(visitor, "acme"); status.Code(err) != codes.Unavailable {
+			t.Fatalf("replication %d, which cannot be recorded: %v", i, err)
+		}
+	}
+	failing.Store(false)
+	if _, err := f.follow(visitor, "acme"); err != nil {
+		t.Error(err)
+	}
 }

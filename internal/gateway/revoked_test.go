@@ -2,9 +2,11 @@ package gateway_test
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -162,4 +164,56 @@ func TestStream_EndsWithItsKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	endsWith(t, "the stream", watch, "key")
+}
+
+// barrier is a log that stops those who report a policy that cannot be read, until it is opened.
+type barrier struct {
+	slog.Handler
+	reached chan struct{}
+	open    chan struct{}
+}
+
+func (b *barrier) Enabled(context.Context, slog.Level) bool { return true }
+
+func (b *barrier) Handle(_ context.Context, r slog.Record) error {
+	if strings.HasPrefix(r.Message, "cannot read a policy") {
+		select {
+		case b.reached <- struct{}{}:
+		default:
+		}
+		<-b.open
+	}
+	return nil
+}
+
+// A stream also ends if its token is revoked between the check of the token and the stream's
+// beginning: the policies are read before the revocation, and their check ends after it.
+func TestRevocation_WhileAStreamBegins(t *testing.T) {
+	log := &barrier{slog.DiscardHandler, make(chan struct{}, 1), make(chan struct{})}
+	f := start(t, func(c *gateway.Config) { c.Log = slog.New(log) })
+	open := sync.OnceFunc(func() { close(log.open) })
+	defer open()
+	f.commit(t, f.as(t, "acme", identity.Writer), set("a", "1"))
+	policies := func(key ledger.Key, value ledger.Value) { // calls of the gateway would read the policies
+		t.Helper()
+		changed := f.gateway.PoliciesChanged()
+		if _, err := f.node.Ledger.Commit(t.Context(), ledger.System, ledger.ChangeSet{Author: "olga", Changes: []ledger.Change{{Key: key, Value: value}}}); err != nil {
+			t.Fatal(err)
+		}
+		<-changed
+	}
+	policies("policy/other/reads", "null")
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	stream, err := f.config.Watch(bearer(ctx, f.token(t, identity.Claims{Subject: "bob", Tenant: "acme", Roles: []identity.Role{identity.Reader}})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(&stelev1.WatchRequest{Request: &stelev1.WatchRequest_Create{Create: &stelev1.CreateWatch{Id: 1, Keys: []string{"a"}}}}); err != nil {
+		t.Fatal(err)
+	}
+	<-log.reached
+	policies("policy/revoked", `{"revoked":[{"subject":"bob"}]}`)
+	open()
+	endsWith(t, "the stream", stream, "was revoked")
 }

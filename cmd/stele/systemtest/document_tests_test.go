@@ -64,24 +64,32 @@ func TestDocuments_NamedTestsExist(t *testing.T) {
 	}
 }
 
-// TestThreatModel_NamesTests checks that each promise of docs/threat-model.md names a test.
-func TestThreatModel_NamesTests(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "threat-model.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, table, _ := strings.Cut(string(text), "| hostile |")
-	rows := 0
-	for line := range strings.Lines(table) {
-		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| ---") || strings.HasPrefix(line, "| promise") {
-			continue
+// TestDocuments_TablesNameTests checks that each promise of docs/threat-model.md, and each threat
+// of docs/security.md, names a test or a script.
+func TestDocuments_TablesNameTests(t *testing.T) {
+	named := regexp.MustCompile(namedTest.String() + "|`(\\./)?scripts/\\w+")
+	for _, document := range []struct {
+		name, table string // the beginning of its table
+		rows        int
+	}{{"threat-model.md", "| hostile |", 10}, {"security.md", "| threat |", 70}} {
+		text, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", document.name))
+		if err != nil {
+			t.Fatal(err)
 		}
-		rows++
-		if !namedTest.MatchString(line) {
-			t.Errorf("no test is named for: %s", line)
+		_, table, _ := strings.Cut(string(text), "\n"+document.table)
+		table, _, _ = strings.Cut(table, "\n\n")
+		rows := 0
+		for line := range strings.Lines(table) {
+			if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| ---") {
+				continue
+			}
+			rows++
+			if !named.MatchString(line) {
+				t.Errorf("%s names no test for: %s", document.name, line)
+			}
 		}
-	}
-	if rows < 10 {
-		t.Errorf("only %d rows were read", rows)
+		if rows < document.rows {
+			t.Errorf("only %d rows of %s were read", rows, document.name)
+		}
 	}
 }

@@ -113,15 +113,11 @@ func (c *Conn) Close() error {
 }
 
 // Authenticated reports that a call on the connection had a valid token. The connection then
-// belongs to the caller's tenant, or to a caller without one. It is false if that has so many
-// connections that it gets no more.
-func (c *Conn) Authenticated(tenant, subject string) bool {
+// belongs to the owner, the caller's tenant. It is false if that has so many connections that it
+// gets no more.
+func (c *Conn) Authenticated(owner string) bool {
 	if c == nil || c.authenticated.Load() {
 		return true
-	}
-	owner := tenant
-	if owner == "" {
-		owner = "/" + subject // no tenant has such a name
 	}
 	if !c.l.own(c, owner) {
 		return false
@@ -187,49 +183,66 @@ type limitedCredentials struct {
 
 // ServerHandshake is called by gRPC on a goroutine of the connection. A connection
 // that is not from a Listener is from within the process and has no limits.
-func (s limitedCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+func (s limitedCredentials) ServerHandshake(raw net.Conn) (secured net.Conn, info credentials.AuthInfo, err error) {
 	c, ok := raw.(*Conn)
 	if !ok {
 		return insecure.NewCredentials().ServerHandshake(raw)
 	}
-	if contains(s.l.cfg.ProxyProtocol, ipOf(c.Conn.RemoteAddr())) {
-		if err := c.readProxyHeader(); err != nil {
-			return nil, nil, s.refuse(c, reasonProxyHeader, err)
-		}
-	}
-	a, err := s.l.admit(c.RemoteAddr(), c.stop)
-	switch {
-	case errors.Is(err, errAddressFull):
-		return nil, nil, s.refuse(c, reasonAddressFull, err)
-	case errors.Is(err, errNoTurn):
-		return nil, nil, s.refuse(c, reasonNoTurn, err)
-	case err != nil: // the server stops
+	if err := c.begin(); err != nil {
 		return nil, nil, err
 	}
-	c.mu.Lock()
-	c.address = a
-	c.mu.Unlock()
-	// gRPC's deadline began when the connection was accepted.
-	if err := c.SetDeadline(time.Now().Add(handshakeTimeout)); err != nil {
-		return nil, nil, err
-	}
-	c.handshake = s.Info().SecurityProtocol == "tls"
-	c.special = c.handshake || c.buffered != nil
 	s.l.carry(c)
-	secured, info, err := s.TransportCredentials.ServerHandshake(c)
-	c.stopComputing()
-	c.handshake, c.special = false, c.buffered != nil
+	err = c.secure(s.Info().SecurityProtocol == "tls", func() (err error) {
+		secured, info, err = s.TransportCredentials.ServerHandshake(c)
+		return err
+	})
 	if err != nil {
 		s.l.forget(c)
-		s.l.metrics.refuse(reasonHandshake, c.RemoteAddr(), err)
 		return nil, nil, err
 	}
 	return secured, connInfo{info, c}, nil
 }
 
+// begin reads the PROXY header of a connection, and waits for the budget of the client's address.
+// From then on the client has handshakeTimeout for its handshake.
+func (c *Conn) begin() error {
+	if contains(c.l.cfg.ProxyProtocol, ipOf(c.Conn.RemoteAddr())) {
+		if err := c.readProxyHeader(); err != nil {
+			return c.refuse(reasonProxyHeader, err)
+		}
+	}
+	a, err := c.l.admit(c.RemoteAddr(), c.stop)
+	switch {
+	case errors.Is(err, errAddressFull):
+		return c.refuse(reasonAddressFull, err)
+	case errors.Is(err, errNoTurn):
+		return c.refuse(reasonNoTurn, err)
+	case err != nil: // the server stops
+		return err
+	}
+	c.mu.Lock()
+	c.address = a
+	c.mu.Unlock()
+	// The server's deadline began when the connection was accepted.
+	return c.SetDeadline(time.Now().Add(handshakeTimeout))
+}
+
+// secure makes the handshake, and counts it while it computes if it is one of TLS.
+func (c *Conn) secure(computes bool, handshake func() error) error {
+	c.handshake = computes
+	c.special = c.handshake || c.buffered != nil
+	err := handshake()
+	c.stopComputing()
+	c.handshake, c.special = false, c.buffered != nil
+	if err != nil {
+		c.l.metrics.refuse(reasonHandshake, c.RemoteAddr(), err)
+	}
+	return err
+}
+
 // refuse closes the connection.
-func (s limitedCredentials) refuse(c *Conn, r reason, err error) error {
-	s.l.metrics.refuse(r, c.RemoteAddr(), err)
+func (c *Conn) refuse(r reason, err error) error {
+	c.l.metrics.refuse(r, c.RemoteAddr(), err)
 	c.Close()
 	return fmt.Errorf("refuse connection from %s: %w", c.RemoteAddr(), err)
 }

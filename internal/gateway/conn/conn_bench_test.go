@@ -54,7 +54,7 @@ func BenchmarkCall(b *testing.B) {
 		for b.Loop() {
 			c.Read(buf)
 			l.tapHandle(ctx, nil)
-			FromContext(ctx).Authenticated("acme", "ann")
+			FromContext(ctx).Authenticated("acme")
 			FromContext(ctx).Answered()
 			c.Write(answer)
 		}

@@ -105,8 +105,8 @@ func TestPacing(t *testing.T) {
 							t.Fatal(err)
 						}
 						if s.authenticated {
-							c.Authenticated("acme", "ann")
-							c.Authenticated("acme", "ann") // every call reports it
+							c.Authenticated("acme")
+							c.Authenticated("acme") // every call reports it
 						}
 						c.Close()
 						c.Close()
@@ -308,22 +308,22 @@ func TestAuthenticated_OwnersLeaveConnections(t *testing.T) {
 	var first *Conn
 	for i := range MaxOwned {
 		c := open()
-		if !c.Authenticated("acme", "ann") || !c.Authenticated("globex", "ann") { // it stays acme's
+		if !c.Authenticated("acme") || !c.Authenticated("globex") { // it stays acme's
 			t.Fatalf("connection %d was refused", i)
 		}
 		first = cmp.Or(first, c)
 	}
 	more, other := open(), open()
-	if more.Authenticated("acme", "ann") || !other.Authenticated("globex", "ann") {
+	if more.Authenticated("acme") || !other.Authenticated("globex") {
 		t.Error("one tenant has more than its share, or another has none")
 	}
 	first.Close()
 	first.Close()
-	if !more.Authenticated("acme", "ann") || l.owned["acme"] != MaxOwned {
+	if !more.Authenticated("acme") || l.owned["acme"] != MaxOwned {
 		t.Errorf("after one was closed: %d", l.owned["acme"])
 	}
 	other.Close()
-	if _, kept := l.owned["globex"]; kept || other.Authenticated("globex", "ann") && l.owned["globex"] > 0 {
+	if _, kept := l.owned["globex"]; kept || other.Authenticated("globex") && l.owned["globex"] > 0 {
 		t.Error("a closed connection counts")
 	}
 }

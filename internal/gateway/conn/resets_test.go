@@ -41,7 +41,7 @@ func TestResets_SlowTheirConnectionOnly(t *testing.T) {
 				l := New(Config{}, discard)
 				c := &Conn{Conn: pipe{}, l: l}
 				if !test.unauthenticated {
-					c.Authenticated("acme", "ann")
+					c.Authenticated("acme")
 				}
 				ctx := peer.NewContext(context.Background(), &peer.Peer{AuthInfo: connInfo{conn: c}})
 				for _, b := range test.bursts {
@@ -59,7 +59,7 @@ func TestResets_SlowTheirConnectionOnly(t *testing.T) {
 					t.Errorf("the next read waits %s", c.pause)
 				}
 				other := &Conn{l: l}
-				other.Authenticated("acme", "ann")
+				other.Authenticated("acme")
 				for range MaxStreams {
 					l.tapHandle(peer.NewContext(context.Background(), &peer.Peer{AuthInfo: connInfo{conn: other}}), nil)
 				}

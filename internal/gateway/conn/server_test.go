@@ -66,7 +66,7 @@ func (s *server) unary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, ha
 	s.mu.Unlock()
 	c := FromContext(ctx)
 	if len(metadata.ValueFromIncomingContext(ctx, "token")) > 0 {
-		c.Authenticated("acme", "ann")
+		c.Authenticated("acme")
 	}
 	resp, err := handle(ctx, req)
 	if ctx.Err() == nil {
@@ -132,6 +132,12 @@ func (all clients) call(t testing.TB) {
 // certificate returns what a server and its clients need for TLS.
 func certificate(t testing.TB) (server, client credentials.TransportCredentials) {
 	t.Helper()
+	ours, theirs := tlsConfigs(t)
+	return credentials.NewTLS(ours), credentials.NewTLS(theirs)
+}
+
+func tlsConfigs(t testing.TB) (server, client *tls.Config) {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -150,8 +156,8 @@ func certificate(t testing.TB) (server, client credentials.TransportCredentials)
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(cert)
-	return credentials.NewTLS(&tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS13}),
-		credentials.NewTLS(&tls.Config{RootCAs: pool, ServerName: "gateway"})
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS13},
+		&tls.Config{RootCAs: pool, ServerName: "gateway"}
 }
 
 // All clients of one address that reconnect when a server restarts are served, although

@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -9,6 +10,8 @@ import (
 	"github.com/stelehq/stele/internal/gateway/console"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc/metadata"
 )
 
 // words is the text of a page's content without the spaces before its points and commas.
@@ -127,14 +130,28 @@ func TestAccess_Tokens(t *testing.T) {
 	if a := operator.post(t, path, mint); a.code != http.StatusMethodNotAllowed {
 		t.Errorf("without a local identity: %d", a.code)
 	}
-	pages, err := console.New(console.Config{Conn: f.calls, Mint: func(c identity.Claims) (string, error) { return f.token(t, c), nil }})
+	pages, err := console.New(console.Config{Conn: f.calls, Bodies: f.bodies, Mint: func(c identity.Claims) (string, error) { return f.token(t, c), nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	f.web.Config.Handler = pages
 	a := operator.post(t, path, mint)
-	holds(t, a, "Token of kim , until")
+	holds(t, a, "Token of olga/kim , until")
 	token := a.all("textarea")[0].FirstChild.Data
+	// The history shows who has minted the token.
+	kims := metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+token)
+	revision := f.set(t, kims, "as kim", "tenantconfig/minted", "1")
+	made, err := f.ledger.GetCommit(kims, &stelev1.GetCommitRequest{Commit: &stelev1.GetCommitRequest_Revision{Revision: revision}})
+	if err != nil || made.Info.Commit.Author != "olga/kim" {
+		t.Errorf("the author of kim's commit: %v, %v", made.GetInfo().GetCommit().GetAuthor(), err)
+	}
+	for _, bad := range []string{"", "x/kim", "/"} {
+		wrong := maps.Clone(mint)
+		wrong.Set("subject", bad)
+		if a := operator.post(t, path, wrong); a.code != http.StatusUnprocessableEntity {
+			t.Errorf("the name %q: %d", bad, a.code)
+		}
+	}
 	kim := f.anonymous()
 	if a := kim.post(t, "/login", url.Values{"token": {token}}); a.code != http.StatusSeeOther {
 		t.Fatalf("kim: %d", a.code)
@@ -150,7 +167,7 @@ func TestAccess_Tokens(t *testing.T) {
 	if a := operator.post(t, path, mint); a.code != http.StatusUnprocessableEntity {
 		t.Errorf("an operator: %d %s", a.code, brief(a.main()))
 	}
-	f.set(t, f.system(t), "grants", "policy/acme/grants", `{"grants":[{"roles":["writer"]},{"subjects":["service"],"operations":["read","reveal"]}]}`)
+	f.set(t, f.system(t), "grants", "policy/acme/grants", `{"grants":[{"roles":["writer"]},{"subjects":["olga/service"],"operations":["read","reveal"]}]}`)
 	service := url.Values{"do": {"mint"}, "subject": {"service"}, "ttl": {"8 hours"}}
 	if a := operator.post(t, path, service); a.code != http.StatusUnprocessableEntity || !strings.Contains(a.main(), "a grant gives it the permission reveal") {
 		t.Errorf("a subject that a grant names: %d %s", a.code, brief(a.main()))
@@ -158,8 +175,8 @@ func TestAccess_Tokens(t *testing.T) {
 	if a := kim.post(t, path, service); a.code != http.StatusNotFound {
 		t.Errorf("kim, without the operator role: %d", a.code)
 	}
-	review := operator.post(t, path, url.Values{"do": {"revoke"}, "revoked-subject": {"kim"}})
-	holds(t, review, "All tokens of kim that were issued until now are rejected, in every tenant.")
+	review := operator.post(t, path, url.Values{"do": {"revoke"}, "revoked-subject": {"olga/kim"}})
+	holds(t, review, "All tokens of olga/kim that were issued until now are rejected, in every tenant.")
 	if a := operator.post(t, path, formOf(t, review, path)); a.code != http.StatusSeeOther {
 		t.Fatalf("revoke: %d %s", a.code, brief(a.main()))
 	}
@@ -167,8 +184,8 @@ func TestAccess_Tokens(t *testing.T) {
 		t.Errorf("kim is still logged in: %d", a.code)
 	}
 	holds(t, operator.get(t, path), "kim")
-	back := operator.post(t, path, url.Values{"do": {"restore"}, "revoked-subject": {"kim"}})
-	holds(t, back, "Tokens of kim that have not expired are accepted again")
+	back := operator.post(t, path, url.Values{"do": {"restore"}, "revoked-subject": {"olga/kim"}})
+	holds(t, back, "Tokens of olga/kim that have not expired are accepted again")
 	if a := operator.post(t, path, formOf(t, back, path)); a.code != http.StatusSeeOther {
 		t.Fatalf("restore: %d %s", a.code, brief(a.main()))
 	}

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net/http"
 
+	"github.com/stelehq/stele/internal/gateway/body"
 	"github.com/stelehq/stele/internal/gateway/console/login"
 	"github.com/stelehq/stele/internal/gateway/console/page"
 	"github.com/stelehq/stele/internal/gateway/identity"
@@ -33,7 +34,9 @@ type Config struct {
 	Link *login.Link
 	// Mint signs a token with the local identity; nil if tokens come from elsewhere.
 	Mint func(identity.Claims) (string, error)
-	Log  *slog.Logger
+	// Bodies is the memory of forms.
+	Bodies body.Memory
+	Log    *slog.Logger
 }
 
 // Console serves the pages.
@@ -41,6 +44,7 @@ type Console struct {
 	site    *page.Site
 	own     map[string]route // pages that belong to no tenant, by path
 	tenant  map[string]route // pages of a tenant, by the word after it
+	bodies  body.Memory
 	handler http.Handler
 }
 
@@ -53,7 +57,7 @@ func New(cfg Config) (*Console, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Console{site: site, own: ownPages(cfg), tenant: tenantPages(cfg)}
+	c := &Console{site: site, own: ownPages(cfg), tenant: tenantPages(cfg), bodies: cfg.Bodies}
 	c.handler = secured(http.HandlerFunc(c.route))
 	return c, nil
 }

@@ -11,7 +11,9 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/stelehq/stele/internal/budget"
 	"github.com/stelehq/stele/internal/gateway"
+	"github.com/stelehq/stele/internal/gateway/body"
 	"github.com/stelehq/stele/internal/gateway/console"
 	"github.com/stelehq/stele/internal/gateway/gatewaytest"
 	"github.com/stelehq/stele/internal/gateway/identity"
@@ -29,6 +31,7 @@ type fixture struct {
 	calls  *calls
 	node   *ledgertest.Node
 	issuer *gatewaytest.Issuer
+	bodies body.Memory
 	ledger stelev1.LedgerClient
 	config stelev1.ConfigClient
 }
@@ -45,7 +48,8 @@ func start(t testing.TB, change ...func(*fixture, *gateway.Config)) *fixture {
 	f.issuer = g.Issuer
 	conn := g.DialInProcess(t)
 	f.calls = &calls{ClientConnInterface: conn}
-	pages, err := console.New(console.Config{Conn: f.calls})
+	f.bodies = body.Memory{Share: budget.NewDivided("bodies", 48<<20), Verify: g.Verifier.Verify}
+	pages, err := console.New(console.Config{Conn: f.calls, Bodies: f.bodies})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 // with is another console of the same gateway.
 func (f *fixture) with(t testing.TB, cfg console.Config) *fixture {
 	t.Helper()
-	cfg.Conn = f.calls
+	cfg.Conn, cfg.Bodies = f.calls, f.bodies
 	pages, err := console.New(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -3,7 +3,9 @@ package console
 import (
 	"net/http"
 	"strings"
+	"time"
 
+	"github.com/stelehq/stele/internal/gateway/apierror"
 	"github.com/stelehq/stele/internal/gateway/console/access"
 	"github.com/stelehq/stele/internal/gateway/console/assets"
 	"github.com/stelehq/stele/internal/gateway/console/changes"
@@ -21,6 +23,8 @@ import (
 	"github.com/stelehq/stele/internal/gateway/console/session"
 	"github.com/stelehq/stele/internal/gateway/console/tenants"
 	"github.com/stelehq/stele/internal/gateway/console/timeline"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // route has the handlers of a page; nil if it does not accept the method.
@@ -101,7 +105,7 @@ func (c *Console) respond(v *page.View, path string) error {
 		if !r.open && !v.Authenticate("") {
 			return v.AskToLogIn()
 		}
-		return r.call(v)
+		return c.call(v, r)
 	}
 	if !strings.Contains(strings.TrimPrefix(path, "/"), "/") {
 		a, err := page.ParseAddress(path + "/")
@@ -122,15 +126,40 @@ func (c *Console) respond(v *page.View, path string) error {
 	if !v.Authenticate(a.Tenant) {
 		return v.AskToLogIn()
 	}
-	return r.call(v)
+	return c.call(v, r)
 }
 
-func (r route) call(v *page.View) error {
+func (c *Console) call(v *page.View, r route) error {
 	switch {
 	case (v.R.Method == http.MethodGet || v.R.Method == http.MethodHead) && r.get != nil:
 		return r.get(v)
 	case v.R.Method == http.MethodPost && r.post != nil:
+		release, err := c.receiveForm(v)
+		if err != nil {
+			return err
+		}
+		defer release()
 		return r.post(v)
 	}
 	return page.ErrMethod
+}
+
+// formCopies is how often a form is in memory: its bytes, its text, and its fields.
+const formCopies = 3
+
+// receiveForm reads a form. A large one waits for its memory first, and needs a valid token. release
+// gives the memory back.
+func (c *Console) receiveForm(v *page.View) (release func(), err error) {
+	release, err = c.bodies.Reserve(v.R.Context(), v.R, maxForm, formCopies, func() (string, error) { return v.Cookies.Token(v.R), nil })
+	if err != nil {
+		return nil, apierror.StatusOf(v.Log, v.R.URL.Path, err)
+	}
+	v.R.Body = http.MaxBytesReader(v.W, v.R.Body, maxForm)
+	if err := v.R.ParseForm(); err != nil {
+		release()
+		return nil, status.Error(codes.InvalidArgument, "the form cannot be read, or has more than 8 MiB")
+	}
+	v.R.Body = http.NoBody // a form with parts is not read
+	http.NewResponseController(v.W).SetReadDeadline(time.Time{})
+	return release, nil
 }

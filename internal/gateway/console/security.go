@@ -1,6 +1,11 @@
 package console
 
-import "net/http"
+import (
+	"net/http"
+	"time"
+
+	"github.com/stelehq/stele/internal/gateway/body"
+)
 
 // policy lets a page load the console's own files, and nothing else: no inline script
 // or style, whatever user input the page contains.
@@ -21,7 +26,9 @@ func secured(next http.Handler) http.Handler {
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
-		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		if r.Body != http.NoBody { // also one that no page reads: the server discards it
+			http.NewResponseController(w).SetReadDeadline(time.Now().Add(body.Timeout))
+		}
 		next.ServeHTTP(w, r)
 	})
 	return http.NewCrossOriginProtection().Handler(headers)

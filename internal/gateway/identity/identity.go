@@ -10,6 +10,7 @@
 package identity
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -80,6 +81,10 @@ type Principal struct {
 
 // Has reports whether the principal has the role. No role includes another.
 func (p *Principal) Has(r Role) bool { return slices.Contains(p.Roles, r) }
+
+// Owner is whom the principal's use of what all callers share counts for: its tenant or, without
+// one, itself. No tenant has the name of such an owner.
+func (p *Principal) Owner() string { return cmp.Or(string(p.Tenant), "/"+p.Subject) }
 
 // AllTenants stands for every tenant in Principal.Replicates.
 const AllTenants = "*"

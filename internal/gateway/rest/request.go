@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stelehq/stele/internal/gateway/apierror"
+	"github.com/stelehq/stele/internal/gateway/body"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/schemas/openapi"
 	"google.golang.org/grpc"
@@ -65,6 +66,8 @@ func credentials(h http.Header) (metadata.MD, error) {
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	guard(w.Header())
 	w.Header().Set("X-Request-Id", requestID(r))
+	// Also of a body that is not read here: the server discards it.
+	http.NewResponseController(w).SetReadDeadline(time.Now().Add(body.Timeout))
 	allowed := a.paths.methods(r.URL.Path)
 	switch {
 	case allowed == "":
@@ -98,8 +101,6 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ctx := context.WithValue(r.Context(), requestKey{}, &request{who: who, have: r.Header.Values("If-None-Match")})
-	control := http.NewResponseController(w)
-	control.SetReadDeadline(time.Now().Add(callTimeout)) // of the body; the server's own covers what comes after
 	switch r.URL.Path {
 	case watchPath:
 		a.watch(w, r.WithContext(ctx), values)
@@ -110,49 +111,26 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	release, err := a.reserve(ctx, r)
+	release, err := a.bodies.Reserve(ctx, r, maxBody, 1, func() (string, error) { return identity.Bearer(r.Header.Values("Authorization")) })
 	if err != nil {
 		fail(w, apierror.StatusOf(slog.Default(), r.URL.Path, err))
 		return
 	}
 	defer release()
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	content, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
 		failBody(w, err)
 		return
 	}
-	r.Body = io.NopCloser(bytes.NewReader(body))
+	r.Body = io.NopCloser(bytes.NewReader(content))
 	switch key, one := strings.CutPrefix(r.URL.Path, keyPath); {
 	case one && (r.Method == http.MethodPut || r.Method == http.MethodDelete):
-		a.setKey(w, r.WithContext(ctx), key, values, body)
+		a.setKey(w, r.WithContext(ctx), key, values, content)
 	case r.Method == http.MethodPost && len(values) > 0:
 		fail(w, invalid("query", "what is asked for goes into the body here"))
 	default:
 		a.mux.ServeHTTP(w, inner(ctx, r))
 	}
-}
-
-// reserve verifies the token of a large request, and waits for the memory of its body. release
-// gives it back.
-func (a *api) reserve(ctx context.Context, r *http.Request) (release func(), err error) {
-	size := r.ContentLength
-	if size < 0 || size > maxBody { // unknown, or refused while it is read
-		size = maxBody
-	}
-	if size < largeBody {
-		return func() {}, nil
-	}
-	token, err := identity.Bearer(r.Header.Values("Authorization"))
-	if err != nil {
-		return nil, err
-	}
-	if err := a.verify(token); err != nil {
-		return nil, err
-	}
-	if err := a.memory.AcquireFirst(ctx, size); err != nil {
-		return nil, err
-	}
-	return func() { a.memory.Release(size) }, nil
 }
 
 // inner is the request as the mux gets it: without any header, because it would make

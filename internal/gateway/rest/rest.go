@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
-	"github.com/stelehq/stele/internal/budget"
+	"github.com/stelehq/stele/internal/gateway/body"
 	binding "github.com/stelehq/stele/internal/gateway/rest/internal/stele/v1"
 	"github.com/stelehq/stele/internal/gateway/share"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -29,9 +29,6 @@ const (
 	// maxBody of a request, in bytes: a change set of ledger.MaxChangeSet with room for
 	// what surrounds it.
 	maxBody = 8 << 20
-	// largeBody is the size, in bytes, from which a body needs memory of the share. Smaller ones
-	// are bounded by the number of connections.
-	largeBody = 32 << 10
 )
 
 // Config has the dependencies of the API.
@@ -40,10 +37,8 @@ type Config struct {
 	// else, because each of them takes one of the connection's streams for as long as
 	// it is open.
 	Calls, Watches grpc.ClientConnInterface
-	// Memory is the share of the bodies of requests.
-	Memory *budget.Share
-	// Verify checks a token. A large body gets memory only with a valid one.
-	Verify func(token string) error
+	// Bodies is the memory of the bodies of requests.
+	Bodies body.Memory
 }
 
 // api answers everything below /v1/.
@@ -54,8 +49,7 @@ type api struct {
 	config  stelev1.ConfigClient
 	all     stelev1.LedgerClient // for watches of all tenants
 	watches *share.Slots         // for those that may be open
-	memory  *budget.Share
-	verify  func(token string) error
+	bodies  body.Memory
 }
 
 // New makes a handler of all paths below /v1/.
@@ -66,8 +60,7 @@ func New(cfg Config) (http.Handler, error) {
 		config:  stelev1.NewConfigClient(watches),
 		all:     stelev1.NewLedgerClient(watches),
 		watches: share.New(maxWatches),
-		memory:  cfg.Memory,
-		verify:  cfg.Verify,
+		bodies:  cfg.Bodies,
 	}
 	a.mux = runtime.NewServeMux(
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, marshaler{}),

@@ -1,9 +1,12 @@
 package rest_test
 
 import (
+	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stelehq/stele/internal/gateway/identity"
@@ -265,10 +268,10 @@ func TestBody_WaitsForMemory(t *testing.T) {
 	ann := w.as("acme", identity.Writer)
 	large := `"` + strings.Repeat("x", 100_000) + `"`
 	w.must("PUT", "/v1/config/a", ann, large)
-	if used := w.memory.Used(); used != 0 {
+	if used := w.memory.Total.Used(); used != 0 {
 		t.Errorf("%d bytes are used after the answer", used)
 	}
-	if err := w.memory.Acquire(t.Context(), w.memory.Size()); err != nil {
+	if err := w.memory.Total.Acquire(t.Context(), w.memory.Total.Size()); err != nil {
 		t.Fatal(err)
 	}
 	if a := w.do("PUT", "/v1/config/a", ann, large); a.status != http.StatusTooManyRequests || !strings.Contains(a.body, "NO_MEMORY") {
@@ -280,4 +283,24 @@ func TestBody_WaitsForMemory(t *testing.T) {
 		}
 	}
 	w.must("PUT", "/v1/config/a", ann, `"small"`)
+}
+
+// Bodies that one tenant does not send whole leave memory for other tenants.
+func TestBody_OneTenantLeavesMemory(t *testing.T) {
+	w := start(t)
+	mallory := w.as("acme", identity.Reader)
+	for range 10 { // more than there is memory for
+		c, err := net.Dial("tcp", w.server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Fprintf(c, "PUT /v1/config/a HTTP/1.1\r\nHost: stele\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n\"", mallory, 8<<20)
+	}
+	for deadline := time.Now().Add(10 * time.Second); w.memory.Total.Used() < 32<<20; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the bodies have %d bytes", w.memory.Total.Used())
+		}
+	}
+	w.must("PUT", "/v1/config/a", w.as("globex", identity.Writer), `"`+strings.Repeat("x", 100_000)+`"`)
 }

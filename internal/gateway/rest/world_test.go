@@ -12,6 +12,7 @@ import (
 
 	"github.com/stelehq/stele/internal/budget"
 	"github.com/stelehq/stele/internal/gateway"
+	"github.com/stelehq/stele/internal/gateway/body"
 	"github.com/stelehq/stele/internal/gateway/gatewaytest"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/gateway/rest"
@@ -25,7 +26,7 @@ type world struct {
 	handler http.Handler
 	server  *httptest.Server
 	node    *ledgertest.Node
-	memory  *budget.Share // for the bodies of requests
+	memory  *budget.Divided // for the bodies of requests
 	issuer  *gatewaytest.Issuer
 	end     context.CancelFunc // of the server's streams
 }
@@ -33,12 +34,8 @@ type world struct {
 func start(t testing.TB) *world {
 	t.Helper()
 	g := gatewaytest.Start(t, func(n *ledgertest.Node, c *gateway.Config) { c.ReadLog = gatewaytest.ReadLog(n) })
-	w := &world{t: t, node: g.Node, issuer: g.Issuer, memory: budget.NewShare("requests", 48<<20)}
-	verify := func(token string) error {
-		_, err := g.Verifier.Verify(token)
-		return err
-	}
-	cfg := rest.Config{Calls: g.DialInProcess(t), Watches: g.DialInProcess(t), Memory: w.memory, Verify: verify}
+	w := &world{t: t, node: g.Node, issuer: g.Issuer, memory: budget.NewDivided("bodies", 48<<20)}
+	cfg := rest.Config{Calls: g.DialInProcess(t), Watches: g.DialInProcess(t), Bodies: body.Memory{Share: w.memory, Verify: g.Verifier.Verify}}
 	var err error
 	if w.handler, err = rest.New(cfg); err != nil {
 		t.Fatal(err)

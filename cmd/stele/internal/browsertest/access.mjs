@@ -50,12 +50,14 @@ for (const [theme, width, scripts] of [['light', 1280, true], ['dark', 1280, tru
 
 	access[`tokens are minted and revoked, ${name}`] = async s => {
 		const page = await s.user({scripts, theme, width, token: world.Tokens.operator})
-		const subject = `kim-${name}`, path = `/tokens-${name}/access/tokens`
+		const path = `/tokens-${name}/access/tokens`
 		await page.goto(path)
-		await page.fill('input[name=subject]', subject)
+		await page.fill('input[name=subject]', `kim-${name}`)
 		await page.check('input[name=role][value=reader]')
 		await page.click('button:text-is("Mint")')
 		const token = await page.inputValue('textarea[readonly]')
+		const subject = (await page.textContent('.note.good strong')).replace('Token of ', '')
+		check(subject.endsWith(`/kim-${name}`), subject)
 		if (scripts) await seen(s, page, 'the token', `token-${name}`, width)
 		const kim = await s.user({scripts: false})
 		await login(kim, token)

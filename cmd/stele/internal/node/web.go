@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
@@ -10,16 +9,14 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/internal/budget"
+	"github.com/stelehq/stele/internal/gateway/body"
+	"github.com/stelehq/stele/internal/gateway/conn"
 	"github.com/stelehq/stele/internal/gateway/console"
 	"github.com/stelehq/stele/internal/gateway/console/login"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/gateway/rest"
-	"golang.org/x/net/netutil"
 	"google.golang.org/grpc"
 )
-
-// maxWebConnections of browsers and of programs that speak HTTP are open at a time.
-const maxWebConnections = 10_000
 
 // Console says how visitors of the console are known.
 type Console struct {
@@ -41,31 +38,26 @@ type web struct {
 	end      context.CancelFunc // of what is answered for as long as its caller listens
 }
 
-func (n *Node) openWeb(bodies *budget.Share) (err error) {
+func (n *Node) openWeb(share *budget.Divided) (err error) {
 	if n.web.listener, err = net.Listen("tcp", n.cfg.Web); err != nil {
 		return fmt.Errorf("listen for the web: %w: choose another --web", err)
 	}
-	n.web.listener = netutil.LimitListener(n.web.listener, maxWebConnections)
-	if n.cfg.HTTPTLS != nil {
-		n.web.listener = tls.NewListener(n.web.listener, n.cfg.HTTPTLS)
-	}
+	n.web.listener = n.gateway.LimitHTTP(n.web.listener, n.cfg.HTTPTLS)
 	if n.web.conn, err = n.gateway.InProcess(); err != nil {
 		return err
 	}
 	if n.web.watches, err = n.gateway.InProcess(); err != nil {
 		return err
 	}
-	verify := func(token string) error {
-		_, err := n.cfg.Verifier.Verify(token)
-		return err
-	}
-	api, err := rest.New(rest.Config{Calls: n.web.conn, Watches: n.web.watches, Memory: bodies, Verify: verify})
+	bodies := body.Memory{Share: share, Verify: n.cfg.Verifier.Verify}
+	api, err := rest.New(rest.Config{Calls: n.web.conn, Watches: n.web.watches, Bodies: bodies})
 	if err != nil {
 		return err
 	}
 	visitors := n.cfg.Console
+	secure := visitors.Secure || n.cfg.HTTPTLS != nil
 	pages, err := console.New(console.Config{
-		Conn: n.web.conn, Secure: visitors.Secure || n.cfg.HTTPTLS != nil, Provider: visitors.Provider, Link: visitors.Link, Mint: visitors.Mint, Log: n.cfg.Log,
+		Conn: n.web.conn, Secure: secure, Provider: visitors.Provider, Link: visitors.Link, Mint: visitors.Mint, Bodies: bodies, Log: n.cfg.Log,
 	})
 	if err != nil {
 		return err
@@ -73,14 +65,36 @@ func (n *Node) openWeb(bodies *budget.Share) (err error) {
 	mux := http.NewServeMux()
 	mux.Handle("/v1/", api)
 	mux.Handle("/", untimed(pages))
+	handler := n.owned(login.Cookies{Secure: secure}, rest.Exact(mux))
 	ctx, end := context.WithCancel(context.Background())
 	n.web.end = end
 	n.web.server = &http.Server{
-		Handler: checkHost(n.web.listener, n.cfg.AllowedHosts, rest.Exact(mux)), BaseContext: func(net.Listener) context.Context { return ctx },
+		Handler:     checkHost(n.web.listener, n.cfg.AllowedHosts, handler),
+		BaseContext: func(net.Listener) context.Context { return ctx }, ConnContext: conn.HTTPContext,
 		ErrorLog:          slog.NewLogLogger(n.cfg.Log.Handler(), slog.LevelDebug), // of visitors who speak no TLS, and the like
 		ReadHeaderTimeout: readHeaderTimeout, WriteTimeout: webWriteTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxWebHeader,
 	}
 	return nil
+}
+
+// owned gives a connection to the caller of its first request with a valid token, as the gateway
+// does with the connections of gRPC.
+func (n *Node) owned(cookies login.Cookies, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, err := identity.Bearer(r.Header.Values("Authorization"))
+		if err != nil {
+			token = cookies.Token(r)
+		}
+		if token != "" {
+			p, err := n.cfg.Verifier.Verify(token)
+			if err == nil && !conn.FromHTTP(r.Context()).Authenticated(p.Owner()) {
+				w.Header().Set("Connection", "close")
+				http.Error(w, fmt.Sprintf("the callers of this tenant have %d connections to this gateway: use fewer, or another gateway", conn.MaxOwned), http.StatusTooManyRequests)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // untimed takes the time of answers away: the console has a stream, which bounds itself.

@@ -3,6 +3,7 @@
 package output
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -66,6 +67,20 @@ func NewPrinter(w io.Writer, f Format) *Printer {
 		p.text, p.raw = terminal{p.text, true}, terminal{w, false}
 	}
 	return p
+}
+
+// Buffer has the printer collect what Write and Object print, until it has a megabyte of it or
+// flush is called.
+func (p *Printer) Buffer() (flush func() error) {
+	t, steers := p.raw.(terminal)
+	if !steers {
+		t.w = p.raw
+	}
+	out := bufio.NewWriterSize(t.w, 1<<20)
+	if t.w, p.raw = out, out; steers {
+		p.raw = t // it escapes each object as a whole: a character that is cut would pass
+	}
+	return out.Flush
 }
 
 // Terminal reports whether the output is a terminal.

@@ -1,6 +1,7 @@
 package output
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"testing"
@@ -28,6 +29,33 @@ func openTerminal(t *testing.T) (end, tty *os.File) {
 	}
 	t.Cleanup(func() { tty.Close() })
 	return end, tty
+}
+
+// A buffered printer escapes on a terminal.
+func TestPrinter_BufferEscapesOnTerminals(t *testing.T) {
+	end, tty := openTerminal(t)
+	p := NewPrinter(tty, JSON)
+	flush := p.Buffer()
+	if err := p.Object(map[string]string{"value": "\u009b31m\u202e"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := flush(); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 1000)
+	n, err := end.Read(b)
+	if want := "{\"value\":\"\\u009b31m\\u202e\"}\r\n"; err != nil || string(b[:n]) != want {
+		t.Errorf("a terminal gets %q, %v, want %q", b[:n], err, want)
+	}
+	var file bytes.Buffer
+	p = NewPrinter(&file, JSON)
+	flush = p.Buffer()
+	if err := p.Object("\u009b"); err != nil || file.Len() > 0 {
+		t.Errorf("%q is written before it is flushed, %v", file.String(), err)
+	}
+	if err := flush(); err != nil || file.String() != "\"\u009b\"\n" {
+		t.Errorf("a file gets %q, %v", file.String(), err)
+	}
 }
 
 // Errors quote other users' text, for example values that a schema refuses. On a terminal they

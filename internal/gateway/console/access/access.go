@@ -9,8 +9,6 @@ import (
 	"github.com/stelehq/stele/internal/gateway/console/page"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 )
 
 // Pages are the pages about access.
@@ -55,9 +53,6 @@ func (h *Pages) Show(v *page.View) error {
 
 // Post changes grants and tokens.
 func (h *Pages) Post(v *page.View) error {
-	if err := v.R.ParseForm(); err != nil {
-		return status.Error(codes.InvalidArgument, "the form cannot be read")
-	}
 	switch v.Rest {
 	case "grants":
 		return postGrants(v)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -36,7 +37,7 @@ type tokensView struct {
 	subject, prefixes, ttl string
 	roles                  []string
 	mintProblem            string
-	minted                 string
+	minted, holder         string
 	expires                time.Time
 }
 
@@ -70,7 +71,9 @@ func (h *Pages) postTokens(v *page.View) error {
 	return h.revoke(v, s)
 }
 
-// mintToken mints a token for the tenant. It gives nothing that the user may not do.
+// mintToken mints a token for the tenant. It gives nothing that the user may not do, and its
+// subject begins with the user's: commits and recorded reads show both, and what others may do
+// by their names it may not.
 func (h *Pages) mintToken(v *page.View, s *tokensView) error {
 	if h.mint == nil {
 		return page.ErrMethod
@@ -87,7 +90,7 @@ func (h *Pages) mintToken(v *page.View, s *tokensView) error {
 	}
 	f := v.R.PostForm
 	s.subject, s.prefixes, s.ttl, s.roles = v.Query("subject"), v.Query("prefixes"), v.Query("ttl"), f["role"]
-	claims := identity.Claims{Subject: s.subject, Tenant: v.Tenant}
+	claims := identity.Claims{Subject: v.Principal.GetSubject() + "/" + s.subject, Tenant: v.Tenant}
 	for _, l := range lifetimes {
 		if l.label == s.ttl {
 			claims.TTL = l.ttl
@@ -100,6 +103,9 @@ func (h *Pages) mintToken(v *page.View, s *tokensView) error {
 		claims.Roles = append(claims.Roles, identity.Role(name))
 	}
 	err := mayMint(v, claims, grants.value)
+	if err == nil && (s.subject == "" || strings.Contains(s.subject, "/")) { // before the last / is who has minted the token
+		err = fmt.Errorf("you cannot mint a token of %q: a name has at least one character, and no /", s.subject)
+	}
 	if err == nil {
 		s.minted, err = h.mint(claims)
 	}
@@ -108,7 +114,7 @@ func (h *Pages) mintToken(v *page.View, s *tokensView) error {
 		return h.showTokens(v, http.StatusUnprocessableEntity, s)
 	}
 	v.Log.Info("a token was minted in the console", "by", v.Principal.GetSubject(), "subject", claims.Subject, "tenant", claims.Tenant, "roles", claims.Roles, "prefixes", claims.Prefixes, "lifetime", claims.TTL)
-	s.expires = time.Now().Add(claims.TTL)
+	s.holder, s.expires = claims.Subject, time.Now().Add(claims.TTL)
 	v.Confidential = true
 	return h.showTokens(v, http.StatusOK, s)
 }

@@ -85,9 +85,6 @@ func Post(v *page.View) error {
 
 // parse reads the form. Rows without a key and value are left out.
 func parse(v *page.View) (*set, error) {
-	if err := v.R.ParseForm(); err != nil {
-		return nil, status.Error(codes.InvalidArgument, "the form cannot be read")
-	}
 	f := v.R.PostForm
 	s := &set{message: strings.TrimSpace(f.Get("message")), name: f.Get("form"), collected: f.Get("collected") != ""}
 	if s.name == "" {

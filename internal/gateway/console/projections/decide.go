@@ -116,9 +116,6 @@ func (p *Pages) Decide(v *page.View) error {
 	if decisions[action] == nil || sink == "" {
 		return page.ErrNotFound
 	}
-	if err := v.R.ParseForm(); err != nil {
-		return status.Error(codes.InvalidArgument, "the form cannot be read")
-	}
 	n, err := decisions[action].do(v, sink, v.R.PostForm)
 	switch status.Code(err) {
 	case codes.OK:

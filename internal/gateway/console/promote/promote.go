@@ -90,9 +90,6 @@ func Show(v *page.View) error {
 
 // Post shows the plan again, reviews it, or commits it.
 func Post(v *page.View) error {
-	if err := v.R.ParseForm(); err != nil {
-		return status.Error(codes.InvalidArgument, "the form cannot be read")
-	}
 	s := parse(v)
 	if v.R.PostFormValue("do") == "plan" {
 		return s.showPlan(v, http.StatusOK)

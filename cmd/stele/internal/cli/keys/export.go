@@ -1,15 +1,12 @@
 package keys
 
 import (
-	"bufio"
 	"context"
 	"errors"
-	"os"
 
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/render"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
-	"github.com/stelehq/stele/cmd/stele/internal/output"
 	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
@@ -36,8 +33,7 @@ bases is left out.`,
 		if err != nil {
 			return err
 		}
-		out := bufio.NewWriterSize(os.Stdout, 1<<20)
-		s.Printer = output.NewPrinter(out, s.Format)
+		flush := s.Buffer()
 		found, err := objects(ctx, s, &stelev1.ListRequest{Prefix: session.FirstArg(args), At: point, PageSize: 10_000, Reveal: reveal}, func(e *stelev1.Entry) error {
 			if e.Key == string(ledger.BasesKey) {
 				return nil // what it gives is among the values
@@ -48,7 +44,7 @@ bases is left out.`,
 		if err == nil && !found {
 			err = s.NothingUnder(ctx, session.FirstArg(args))
 		}
-		return errors.Join(err, out.Flush())
+		return errors.Join(err, flush())
 	})
 	cmd.Flags().BoolVar(&reveal, "reveal", false, "print secrets; requires the reveal permission and is recorded")
 	cmd.Flags().StringVar(&at, "at", "", "revision or time to read")

@@ -15,9 +15,9 @@ type connectionOptions struct {
 }
 
 func (o *connectionOptions) addFlags(f *pflag.FlagSet) {
-	f.StringVar(&o.pacing, "connection-pacing", "address", "which new gRPC connections wait: \"address\" for those of an address whose earlier connections made no authenticated call, or \"off\"")
+	f.StringVar(&o.pacing, "connection-pacing", "address", "which new connections to --listen and --web wait: \"address\" for those of an address whose earlier connections made no authenticated call, or \"off\"")
 	f.StringSliceVar(&o.exempt, "connection-pacing-exempt", nil, "CIDR ranges whose connections never wait, for example 10.0.0.0/8")
-	f.StringSliceVar(&o.proxyProtocol, "proxy-protocol-from", nil, "CIDR ranges of load balancers, whose gRPC connections must begin with a PROXY protocol header (version 1 or 2)")
+	f.StringSliceVar(&o.proxyProtocol, "proxy-protocol-from", nil, "CIDR ranges of load balancers, whose connections must begin with a PROXY protocol header (version 1 or 2)")
 }
 
 // config checks the flags.

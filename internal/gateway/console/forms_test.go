@@ -1,0 +1,73 @@
+package console_test
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A large form has memory before it is received, and gets none without a valid token.
+func TestForm_WaitsForMemory(t *testing.T) {
+	f := start(t)
+	setup(t, f)
+	writer := f.writer(t, "acme")
+	large := url.Values{"key": {"big/key"}, "value": {`"` + strings.Repeat("x", 100_000) + `"`}, "message": {"large"}}
+	if a := writer.post(t, "/acme/new", large); a.code != http.StatusSeeOther {
+		t.Errorf("a large value: %d %s", a.code, brief(a.main()))
+	}
+	if used := f.bodies.Share.Total.Used(); used != 0 {
+		t.Errorf("%d bytes are used after the answer", used)
+	}
+	forged := f.anonymous()
+	forged.client.Jar.SetCookies(nil, []*http.Cookie{{Name: sessionCookie(f), Value: "forged"}})
+	for name, v := range map[string]*browser{"without a token": f.anonymous(), "with a forged one": forged} {
+		for _, path := range []string{"/login", "/-/theme", "/acme/new"} {
+			if a := v.post(t, path, large); a.code != http.StatusSeeOther || !strings.HasPrefix(a.header.Get("Location"), "/login") {
+				t.Errorf("%s %s: %d to %q", path, name, a.code, a.header.Get("Location"))
+			}
+		}
+	}
+	if err := f.bodies.Share.Total.Acquire(t.Context(), f.bodies.Share.Total.Size()); err != nil {
+		t.Fatal(err)
+	}
+	if a := writer.post(t, "/acme/new", large); a.code != http.StatusTooManyRequests {
+		t.Errorf("without memory: %d %s", a.code, brief(a.main()))
+	}
+	if a := writer.post(t, "/acme/new", url.Values{"key": {"small/key"}, "value": {"1"}, "message": {"small"}}); a.code != http.StatusSeeOther {
+		t.Errorf("a small form: %d %s", a.code, brief(a.main()))
+	}
+}
+
+// sessionCookie is the name of the cookie with the token.
+func sessionCookie(f *fixture) string {
+	_, port, _ := net.SplitHostPort(f.web.Listener.Addr().String())
+	return "stele-" + port + "-session"
+}
+
+// Forms without a token that are never sent whole hold no memory: they are answered before. Nor are
+// those read whose length is not known.
+func TestForm_NeverSentWhole(t *testing.T) {
+	f := start(t)
+	for _, path := range []string{"/login", "/-/theme", "/logout", "/acme/changes"} {
+		for _, body := range []string{"Content-Length: 8000000\r\n\r\ntoken=", "Transfer-Encoding: chunked\r\n\r\n6\r\ntoken=\r\n0\r\n\r\n"} {
+			c, err := net.Dial("tcp", f.web.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			c.SetDeadline(time.Now().Add(20 * time.Second))
+			fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: stele\r\nCookie: stele-80-session=forged\r\nContent-Type: application/x-www-form-urlencoded\r\n%s", path, body)
+			resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+			if err != nil {
+				t.Errorf("%s with %.20s: %v", path, body, err)
+			} else if to := resp.Header.Get("Location"); resp.StatusCode != http.StatusSeeOther || to != "/login" {
+				t.Errorf("%s with %.20s: %d to %q", path, body, resp.StatusCode, to)
+			}
+		}
+	}
+}
