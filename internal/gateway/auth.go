@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -210,7 +209,7 @@ func (g interceptor) handleStream(srv any, ss grpc.ServerStream, call *grpc.Stre
 		defer leave()
 		return handle(srv, publicStream{ss, g, !call.IsClientStream})
 	}
-	leave, ok := g.streams.Take(cmp.Or(string(c.Principal.Tenant), "/"+c.Subject), c.Subject)
+	leave, ok := g.streams.Take(ownerOf(c), c.Subject)
 	if !ok {
 		return status.Errorf(codes.ResourceExhausted, "no more streams for you here, of the %d that all callers share: use fewer, or another gateway", g.cfg.Budget.Streams)
 	}
@@ -261,6 +260,14 @@ func (g interceptor) handleStream(srv any, ss grpc.ServerStream, call *grpc.Stre
 			return <-done
 		}
 	}
+}
+
+// ownerOf names those who share places: the callers of a tenant, or a caller without one.
+func ownerOf(c Caller) string {
+	if c.Principal.Tenant == "" {
+		return "/" + c.Subject // no tenant has such a name
+	}
+	return string(c.Principal.Tenant)
 }
 
 // unchanged is nil while the caller has the permissions that it had when its stream

@@ -25,24 +25,34 @@ func New(n int) *Places {
 // Take takes a place for a subject of a tenant, and reports whether there was one. If so,
 // release gives it back.
 func (p *Places) Take(tenant, name string) (release func(), ok bool) {
+	if !p.Enter(tenant, name) {
+		return nil, false
+	}
+	return sync.OnceFunc(func() { p.Leave(tenant, name) }), true
+}
+
+// Enter is Take for what is too frequent to make a function each time: Leave gives the place back.
+func (p *Places) Enter(tenant, name string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := subject{tenant, name}
 	if p.free == 0 || p.tenants[tenant] >= p.free || p.subjects[s] > 0 && 2*p.subjects[s] >= p.free {
-		return nil, false
+		return false
 	}
 	p.free--
 	p.tenants[tenant]++
 	p.subjects[s]++
-	return sync.OnceFunc(func() { p.release(s) }), true
+	return true
 }
 
-func (p *Places) release(s subject) {
+// Leave gives back a place. Call it once for each Enter that got one.
+func (p *Places) Leave(tenant, name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	s := subject{tenant, name}
 	p.free++
-	if p.tenants[s.tenant]--; p.tenants[s.tenant] == 0 {
-		delete(p.tenants, s.tenant)
+	if p.tenants[tenant]--; p.tenants[tenant] == 0 {
+		delete(p.tenants, tenant)
 	}
 	if p.subjects[s]--; p.subjects[s] == 0 {
 		delete(p.subjects, s)
