@@ -138,6 +138,9 @@ func (a *authorizedCall) Value(key any) any {
 func (g interceptor) receiving(method string, handle unaryMethod) unaryMethod {
 	return func(srv any, ctx context.Context, _ func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
 		begun := time.Now()
+		if err := ctx.Err(); err != nil { // reset before it began: it is not worth an answer
+			return nil, g.ended(ctx, method, begun, err)
+		}
 		call, err := g.authorizeCall(ctx, method)
 		if err != nil {
 			return nil, g.ended(ctx, method, begun, err)

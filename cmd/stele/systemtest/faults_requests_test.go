@@ -277,6 +277,8 @@ func TestMemory_LargeAnswers(t *testing.T) {
 						case status.Code(err) == codes.ResourceExhausted:
 							refused.Add(1)
 							time.Sleep(100 * time.Millisecond)
+						case status.Code(err) == codes.DeadlineExceeded: // the 20 s have passed, perhaps at the gateway first
+							return
 						case ctx.Err() == nil && !failed.Swap(true):
 							t.Errorf("%s: %v", test.method, err)
 						}
