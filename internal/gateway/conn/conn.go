@@ -141,6 +141,7 @@ func (c *Conn) Public() (leave func(), err error) {
 	leave = func() { c.public.Add(-1) }
 	if c.public.Add(1) > maxPublicCalls {
 		leave()
+		c.answered.Add(-1) // its answer does not count: a client that makes very many is read more slowly
 		return nil, errPublicCalls
 	}
 	return leave, nil

@@ -166,3 +166,23 @@ func TestResets_BurstsAreSmall(t *testing.T) {
 		}
 	})
 }
+
+// Calls without a token that are refused, because the connection has too many, slow it as if they
+// had been reset.
+func TestResets_RefusedPublicCallsSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &Conn{Conn: pipe{}, l: New(Config{}, discard)}
+		ctx := peer.NewContext(context.Background(), &peer.Peer{AuthInfo: connInfo{conn: c}})
+		refused := 0
+		for range 3 * resetsPerSecond {
+			c.l.tapHandle(ctx, nil)
+			if _, err := c.Public(); err != nil {
+				refused++
+			}
+			c.Answered()
+		}
+		if refused != 3*resetsPerSecond-maxPublicCalls || c.calls.pause == 0 {
+			t.Errorf("%d calls were refused, and the next read waits %s", refused, c.calls.pause)
+		}
+	})
+}
