@@ -50,7 +50,7 @@ func TestConnection_WithoutHTTP2IsClosed(t *testing.T) {
 	}
 }
 
-// Calls without a token stay open as long as their client wants: a connection has few.
+// Calls without a token stay open until their client ends them: a connection has few.
 func TestConnection_FewCallsWithoutToken(t *testing.T) {
 	f := start(t)
 	watch := func() (end func(), err error) {

@@ -151,7 +151,7 @@ type Gateway struct {
 	limiter   *conn.Limiter
 	checks    *share.Places // for searches, and checks of values against schemas
 	streams   *share.Places // of all methods
-	calls     *share.Places // all but streams
+	calls     *share.Places // except streams
 	follows   *share.Places // for replications
 	fleet     fleet.Registry
 	lags      lagHistory
