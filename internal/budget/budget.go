@@ -24,6 +24,9 @@ type Budget struct {
 	// Streams is how many streams of calls are open at a time. Each takes some tens of
 	// kilobytes until its client ends it.
 	Streams int
+	// Calls is how many other calls run at a time. Each can have as much of its request that the
+	// gateway has not read yet.
+	Calls int
 	// Tail is the size, in bytes, at which the replica flushes a tail. There are two
 	// tails, and a flush takes about as much as both.
 	Tail int
@@ -43,6 +46,8 @@ const (
 	minBodies              = 16 << 20
 	minStreams, maxStreams = 8192, 65_536
 	bytesPerStream         = 64 << 10
+	minCalls, maxCalls     = 4096, 65_536
+	bytesPerCall           = 128 << 10
 	// A larger tail makes flushes rarer, but hardly cheaper, and a restart slower.
 	minTail, maxTail = 4 << 20, 64 << 20
 )
@@ -57,6 +62,7 @@ func New(limit int64) *Budget {
 		Bodies:   NewDivided("bodies", max(limit/16, minBodies)),
 		Answers:  NewShare("answers", max(limit/8, minAnswers)),
 		Streams:  int(min(max(limit/bytesPerStream, minStreams), maxStreams)),
+		Calls:    int(min(max(limit/bytesPerCall, minCalls), maxCalls)),
 		Tail:     int(min(max(limit/32, minTail), maxTail)),
 	}
 }

@@ -1,29 +1,65 @@
 package gateway
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/stelehq/stele/internal/budget"
 )
 
-// A small answer takes nothing of the share; one that turns out to be large takes as much as it
-// can become, before it has it.
-func TestBuilding_TakesMemoryOfLargeAnswers(t *testing.T) {
-	share := budget.NewDivided("requests", 20<<20)
-	b := &building{share: share, most: 8 << 20}
-	for _, step := range []struct {
-		bytes int
-		used  int64
-	}{{largeAnswer - 1, 0}, {1, 8 << 20}, {1 << 20, 8 << 20}} {
-		if err := b.add(t.Context(), step.bytes); err != nil {
-			t.Fatal(err)
-		}
-		if share.Total.Used() != step.used {
-			t.Errorf("with %d bytes, %d of the share are used, want %d", b.size, share.Total.Used(), step.used)
-		}
+// A small answer takes nothing of the share. One that turns out to be large ends, waits for as much
+// memory as it can become, and is read again.
+func TestBuild_TakesMemoryOfLargeAnswers(t *testing.T) {
+	const most = 8 << 20
+	for name, test := range map[string]struct {
+		bytes []int
+		used  []int64 // of the share, when each reading begins
+	}{
+		"small": {[]int{largeAnswer - 1}, []int64{0}},
+		"large": {[]int{largeAnswer - 1, 1, 1 << 20}, []int64{0, most}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			share := budget.NewDivided("requests", 20<<20)
+			g := &Gateway{}
+			g.cfg.Budget = &budget.Budget{Requests: share}
+			reading, whole := 0, false
+			err := g.build(t.Context(), most, func(b *building) error {
+				if used := share.Total.Used(); used != test.used[reading] {
+					t.Errorf("reading %d begins with %d bytes of the share, want %d", reading+1, used, test.used[reading])
+				}
+				reading++
+				for _, n := range test.bytes {
+					if err := b.add(n); err != nil {
+						return err
+					}
+				}
+				whole = true
+				return nil
+			})
+			if err != nil || !whole || reading != len(test.used) {
+				t.Errorf("after %d readings, want %d: %v", reading, len(test.used), err)
+			}
+			if share.Total.Used() != 0 {
+				t.Errorf("%d bytes are used after the end", share.Total.Used())
+			}
+		})
 	}
-	b.done()
-	if share.Total.Used() != 0 {
-		t.Errorf("%d bytes are used after the end", share.Total.Used())
+}
+
+// An answer that gets no memory is not read again.
+func TestBuild_WithoutMemory(t *testing.T) {
+	share := budget.NewDivided("requests", 1<<20)
+	g := &Gateway{}
+	g.cfg.Budget = &budget.Budget{Requests: share}
+	if !share.Total.TryAcquire(share.Size()) {
+		t.Fatal("an empty share has no room")
+	}
+	readings := 0
+	err := g.build(t.Context(), 1<<20, func(b *building) error {
+		readings++
+		return b.add(largeAnswer)
+	})
+	if exhausted := new(budget.ExhaustedError); !errors.As(err, &exhausted) || readings != 1 {
+		t.Errorf("after %d readings: %v", readings, err)
 	}
 }

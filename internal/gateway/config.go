@@ -10,6 +10,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/apierror"
 	"github.com/stelehq/stele/internal/gateway/conn"
 	"github.com/stelehq/stele/internal/gateway/policy"
+	"github.com/stelehq/stele/internal/gateway/redact"
 	"github.com/stelehq/stele/internal/gateway/view"
 	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -74,13 +75,15 @@ func (s configService) Get(ctx context.Context, req *stelev1.GetRequest) (*stele
 
 // BatchGet returns many keys of one revision.
 func (s configService) BatchGet(ctx context.Context, req *stelev1.BatchGetRequest) (*stelev1.BatchGetResponse, error) {
-	b := s.g.build(policy.CallerOf(ctx), mostOf(req.Keys))
-	defer b.done()
-	entries, missing, snapshot, err := s.g.batch(ctx, req, b)
+	resp := &stelev1.BatchGetResponse{}
+	err := s.g.build(ctx, mostOf(req.Keys), func(b *building) (err error) {
+		resp.Entries, resp.Missing, resp.Snapshot, err = s.g.batch(ctx, req, b)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	return &stelev1.BatchGetResponse{Entries: entries, Missing: missing, Snapshot: snapshot}, nil
+	return resp, nil
 }
 
 // maxKeys is how many keys one request may ask for.
@@ -101,7 +104,7 @@ type batchRequest interface {
 // mostOf is the size of the largest answer with the values of these keys, in bytes.
 func mostOf(keys []string) int { return min(len(keys)*ledger.MaxValue, conn.MaxMessage) }
 
-// batch reads the values. b counts them; it is nil if the answer has memory already.
+// batch reads the values, and b counts them.
 func (g *Gateway) batch(ctx context.Context, req batchRequest, b *building) ([]*stelev1.Entry, []string, *stelev1.Snapshot, error) {
 	names := req.GetKeys()
 	if n := len(names); n == 0 || n > maxKeys {
@@ -146,10 +149,8 @@ func (g *Gateway) batch(ctx context.Context, req batchRequest, b *building) ([]*
 		if size += n; size > conn.MaxMessage {
 			return nil, nil, nil, apierror.ErrManyBytes
 		}
-		if b != nil {
-			if err := b.add(ctx, n); err != nil {
-				return nil, nil, nil, err
-			}
+		if err := b.add(n); err != nil {
+			return nil, nil, nil, err
 		}
 		entries = append(entries, &found[i])
 	}
@@ -166,6 +167,19 @@ func (s configService) List(ctx context.Context, req *stelev1.ListRequest) (*ste
 	if err != nil {
 		return nil, err
 	}
+	var resp *stelev1.ListResponse
+	err = s.g.build(ctx, view.MaxPageBytes+ledger.MaxValue, func(b *building) (err error) {
+		resp, err = s.page(ctx, req, pattern, redact, b)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+// page reads a page of a list, and b counts its values.
+func (s configService) page(ctx context.Context, req *stelev1.ListRequest, pattern ledger.Pattern, redact redact.Redactor, b *building) (*stelev1.ListResponse, error) {
 	v, from, err := s.g.views.Page(ctx, req)
 	if err != nil {
 		return nil, err
@@ -177,8 +191,6 @@ func (s configService) List(ctx context.Context, req *stelev1.ListRequest) (*ste
 	if req.KeysOnly {
 		list = v.Keys
 	}
-	b := s.g.build(policy.CallerOf(ctx), view.MaxPageBytes+ledger.MaxValue)
-	defer b.done()
 	size := 0
 	for e, err := range list(pattern.Range(), from) {
 		if err != nil {
@@ -196,7 +208,7 @@ func (s configService) List(ctx context.Context, req *stelev1.ListRequest) (*ste
 			return nil, err
 		}
 		n := len(shown.Key) + len(shown.Value) // of what is shown: a page says nothing of a secret's length
-		if err := b.add(ctx, n); err != nil {
+		if err := b.add(n); err != nil {
 			return nil, err
 		}
 		size += n
@@ -236,7 +248,7 @@ func (s configService) answerRead(ctx context.Context, req *stelev1.ReadRequest,
 		most := int64(mostOf(req.Keys))
 		if err = share.AcquireFirst(ctx, c.Owner(), most); err == nil {
 			size = most
-			resp.Entries, resp.Missing, resp.Snapshot, err = s.g.batch(ctx, req, nil)
+			resp.Entries, resp.Missing, resp.Snapshot, err = s.g.batch(ctx, req, &building{reserved: true})
 		}
 	}
 	if built := int64(proto.Size(resp)); built < size && size < share.Size() {

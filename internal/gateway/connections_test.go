@@ -51,8 +51,8 @@ func TestConnection_WithoutHTTP2IsClosed(t *testing.T) {
 	}
 }
 
-// Streams without a token stay open until their client ends them: a connection has few.
-func TestConnection_FewStreamsWithoutToken(t *testing.T) {
+// Calls without a token stay open until their client ends them: a connection has few.
+func TestConnection_FewCallsWithoutToken(t *testing.T) {
 	f := start(t)
 	watch := func() (end func(), err error) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -76,6 +76,9 @@ func TestConnection_FewStreamsWithoutToken(t *testing.T) {
 	}
 	if len(ends) != 4 {
 		t.Errorf("a connection has %d streams without a token", len(ends))
+	}
+	if _, err := grpc_health_v1.NewHealthClient(f.conn).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{}); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("one more call without a token: %v", err)
 	}
 	if _, err := f.ledger.GetHead(f.as(t, "acme", identity.Reader), &stelev1.GetHeadRequest{}); err != nil {
 		t.Errorf("a call with a token: %v", err)

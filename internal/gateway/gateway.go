@@ -151,6 +151,7 @@ type Gateway struct {
 	limiter   *conn.Limiter
 	checks    *share.Slots // for searches, and checks of values against schemas
 	streams   *share.Slots // of all methods
+	calls     *share.Slots // except streams
 	follows   *share.Slots // for replications
 	fleet     fleet.Registry
 	lags      lagHistory
@@ -189,7 +190,7 @@ func New(cfg Config) (*Gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compile the schema's rules: %w", err)
 	}
-	g := &Gateway{cfg: cfg, codec: newCodec(), validate: validate, health: health.NewServer(), checks: share.New(maxChecks), streams: share.New(cfg.Budget.Streams), follows: share.New(maxFollows), started: time.Now(),
+	g := &Gateway{cfg: cfg, codec: newCodec(), validate: validate, health: health.NewServer(), checks: share.New(maxChecks), streams: share.New(cfg.Budget.Streams), calls: share.New(cfg.Budget.Calls), follows: share.New(maxFollows), started: time.Now(),
 		views: view.Opener{Replica: cfg.Replica}, redaction: redact.Source{Routes: cfg.Routes, Secrets: cfg.Secrets}}
 	g.closing, g.cancel = context.WithCancel(context.Background())
 	if cfg.Upstream != nil {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"math"
 	runtimemetrics "runtime/metrics"
 
@@ -46,38 +47,36 @@ func (g *Gateway) reserveAnswer(ctx context.Context, answer proto.Message) (rele
 	return g.acquire(ctx, size)
 }
 
-// building is the memory of an answer while it is built. One that turns out to be large waits for
-// as much as it can become, while it is still small.
+// building counts the bytes of an answer while it is built.
 type building struct {
-	share *budget.Divided
-	owner string
-	// most is how large it can become.
-	most int64
-
-	size, reserved int64
+	size     int64
+	reserved bool // the answer has memory for its largest size
 }
 
-func (g *Gateway) build(c Caller, most int) *building {
-	return &building{share: g.cfg.Budget.Requests, owner: c.Owner(), most: int64(most)}
-}
+// errLarge ends the building of an answer that needs memory.
+var errLarge = errors.New("the answer needs memory")
 
 // add counts bytes of the answer.
-func (b *building) add(ctx context.Context, bytes int) error {
-	if b.size += int64(bytes); b.size < largeAnswer || b.reserved > 0 {
-		return nil
+func (b *building) add(bytes int) error {
+	if b.size += int64(bytes); b.size >= largeAnswer && !b.reserved {
+		return errLarge
 	}
-	if err := b.share.AcquireFirst(ctx, b.owner, b.most); err != nil {
-		return err
-	}
-	b.reserved = b.most
 	return nil
 }
 
-// done gives the memory back, whether the answer is built or not.
-func (b *building) done() {
-	if b.reserved > 0 {
-		b.share.Release(b.owner, b.reserved)
+// build calls read to build an answer that can become as large as most bytes. An answer that
+// turns out to be large waits for as much memory and is then read again: while it waits it holds
+// neither a view, which keeps a tail of the replica in memory, nor a value.
+func (g *Gateway) build(ctx context.Context, most int, read func(*building) error) error {
+	if err := read(&building{}); !errors.Is(err, errLarge) {
+		return err
 	}
+	share, owner := g.cfg.Budget.Requests, policy.CallerOf(ctx).Owner()
+	if err := share.AcquireFirst(ctx, owner, int64(most)); err != nil {
+		return err
+	}
+	defer share.Release(owner, int64(most))
+	return read(&building{reserved: true})
 }
 
 // acquire waits for memory of the requests' share.

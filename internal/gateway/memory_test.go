@@ -19,8 +19,11 @@ import (
 )
 
 // startBudget is start with small shares.
-func startBudget(t *testing.T, requests, answers int64) (*fixture, *budget.Budget) {
-	b := &budget.Budget{Requests: budget.NewDivided("requests", requests), Bodies: budget.NewDivided("bodies", requests), Answers: budget.NewShare("answers", answers), Streams: 1000}
+func startBudget(t *testing.T, requests, answers int64, more ...func(*budget.Budget)) (*fixture, *budget.Budget) {
+	b := &budget.Budget{Requests: budget.NewDivided("requests", requests), Bodies: budget.NewDivided("bodies", requests), Answers: budget.NewShare("answers", answers), Streams: 1000, Calls: 1000}
+	for _, set := range more {
+		set(b)
+	}
 	return start(t, func(cfg *gateway.Config) { cfg.Budget = b }), b
 }
 

@@ -5,12 +5,15 @@ import (
 	"encoding/binary"
 	"errors"
 	"net"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/stelehq/stele/internal/budget"
 	"github.com/stelehq/stele/internal/gateway/identity"
+	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
@@ -25,6 +28,11 @@ import (
 // only the first bytes of it.
 func (f *fixture) partialCall(t *testing.T, method, token string, length uint32) *http2.Framer {
 	t.Helper()
+	return f.partialCallOn(t, f.dialRaw(t), method, token, length)
+}
+
+func (f *fixture) dialRaw(t *testing.T) net.Conn {
+	t.Helper()
 	c, err := net.Dial("tcp", f.conn.Target())
 	if err != nil {
 		t.Fatal(err)
@@ -33,6 +41,11 @@ func (f *fixture) partialCall(t *testing.T, method, token string, length uint32)
 	if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
+	return c
+}
+
+func (f *fixture) partialCallOn(t *testing.T, c net.Conn, method, token string, length uint32) *http2.Framer {
+	t.Helper()
 	framer := http2.NewFramer(c, c)
 	framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	var headers bytes.Buffer
@@ -42,7 +55,7 @@ func (f *fixture) partialCall(t *testing.T, method, token string, length uint32)
 	} {
 		encoder.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]})
 	}
-	_, err = c.Write([]byte(http2.ClientPreface))
+	_, err := c.Write([]byte(http2.ClientPreface))
 	err = errors.Join(err, framer.WriteSettings(), framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: headers.Bytes(), EndHeaders: true}),
 		framer.WriteData(1, false, append(binary.BigEndian.AppendUint32([]byte{0}, length), "begin"...)))
 	if err != nil {
@@ -139,6 +152,61 @@ func TestReceive_OneTenantLeavesMemory(t *testing.T) {
 		}
 	}
 	f.commit(t, f.as(t, "globex", identity.Writer), set("a", `"`+strings.Repeat("x", 400_000)+`"`))
+}
+
+// The parts of a request take no more memory than the request, however small they are.
+func TestReceive_PartsOfOneByte(t *testing.T) { // alone, because it measures the heap
+	f, b := startBudget(t, 48<<20, 32<<20)
+	token := f.token(t, identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Writer}})
+	const length, sent = 4 << 20, 900_000 // less than a connection may send before it is read
+	var frames []byte
+	for range sent {
+		frames = append(frames, 0, 0, 1, byte(http2.FrameData), 0, 0, 0, 0, 1, 'x')
+	}
+	before := heap()
+	c := f.dialRaw(t)
+	f.partialCallOn(t, c, stelev1.Ledger_Commit_FullMethodName, token, length)
+	until(t, func() bool { return b.Requests.Total.Used() == length })
+	if _, err := c.Write(frames); err != nil {
+		t.Fatal(err)
+	}
+	ping := http2.NewFramer(c, c) // answered when all frames before it are read
+	if err := ping.WritePing(false, [8]byte{1}); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		frame, err := ping.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if answer, ok := frame.(*http2.PingFrame); ok && answer.IsAck() && answer.Data == [8]byte{1} {
+			break
+		}
+	}
+	if used := heap() - before; used > length+8<<20 {
+		t.Errorf("a request of 4 MiB, of which %d parts of a byte have come, takes %d MiB", sent, used>>20)
+	}
+	runtime.KeepAlive(frames)
+}
+
+// A caller whose calls never end has places for some of them, and leaves the others to others.
+func TestReceive_CallersShareCalls(t *testing.T) {
+	t.Parallel()
+	f, _ := startBudget(t, 48<<20, 32<<20, func(b *budget.Budget) { b.Calls = 3 })
+	token := f.token(t, identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Writer}})
+	read := func(tenant ledger.Tenant) error {
+		_, err := f.ledger.GetHead(f.as(t, tenant, identity.Writer), &stelev1.GetHeadRequest{})
+		return err
+	}
+	call := f.partialCall(t, stelev1.Ledger_Commit_FullMethodName, token, 100)
+	until(t, func() bool { return status.Code(read("acme")) == codes.ResourceExhausted })
+	if err := read("other"); err != nil {
+		t.Errorf("a call of another tenant: %v", err)
+	}
+	if err := call.WriteRSTStream(1, http2.ErrCodeCancel); err != nil {
+		t.Fatal(err)
+	}
+	until(t, func() bool { return read("acme") == nil })
 }
 
 // gRPC compresses the answer of a call that names a compression, also if its request is not

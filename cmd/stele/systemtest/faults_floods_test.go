@@ -125,14 +125,17 @@ func (a *attacker) dial(ctx context.Context, read bool) (*rawConn, error) {
 	return w, nil
 }
 
-// call begins one.
-func (w *rawConn) call(method, token string) error {
+// call begins one, with more headers than usual.
+func (w *rawConn) call(method, token string, more ...hpack.HeaderField) error {
 	w.headers.Reset()
 	for _, h := range [][2]string{
 		{":method", "POST"}, {":scheme", "http"}, {":path", method}, {":authority", "stele"},
 		{"content-type", "application/grpc"}, {"te", "trailers"}, {"authorization", "Bearer " + token},
 	} {
 		w.encoder.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]})
+	}
+	for _, h := range more {
+		w.encoder.WriteField(h)
 	}
 	if w.stream++; w.stream > 1 { // a client's streams have odd numbers
 		w.stream++

@@ -66,6 +66,11 @@ func (d *disk) unmount() error {
 	return nil
 }
 
+// clear removes a folder, so that no cut brings it back.
+func (d *disk) clear(dir string) error {
+	return errors.Join(os.RemoveAll(dir), d.unmount(), d.mount())
+}
+
 // cut takes the power away from the process and its disk: the disk continues as a copy
 // of the image at that moment. With random, a part of the writes that were not synced has
 // reached the disk nevertheless, in any order and torn; cut returns how many sectors.
@@ -196,20 +201,25 @@ func TestPowerCut_LosesNothingAcknowledged(t *testing.T) {
 	random := seeded(t)
 	d := newDisk(t)
 	cuts := number(t, "STELE_FAULTS_CUTS", 10)
-	h := readHistory(t, generate(t, random, 400*cuts))
 	tearing, sectors := false, 0
-	tr := trial{
-		history: h, random: random, crashes: cuts, data: filepath.Join(d.dir, "data"),
-		crash: func(g *gateway) {
-			if tearing = !tearing; tearing {
-				sectors += d.cut(t, g.process, random)
-			} else {
-				d.cut(t, g.process, nil)
-			}
-		},
+	var all verdict
+	for rest := cuts; rest > 0; rest -= mostCrashes {
+		tr := trial{
+			history: readHistory(t, generate(t, random, 400*min(rest, mostCrashes))), random: random, crashes: min(rest, mostCrashes), data: filepath.Join(d.dir, "data"),
+			crash: func(g *gateway) {
+				if tearing = !tearing; tearing {
+					sectors += d.cut(t, g.process, random)
+				} else {
+					d.cut(t, g.process, nil)
+				}
+			},
+		}
+		all.add(tr.run(t))
+		if err := d.clear(tr.data); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Printf("power cut during an import: %d cuts (%d of them while the replica was written, or just after), each of which dropped an unsynced write, half of them with %d sectors of unsynced writes on the disk, torn and out of order; "+
+			"%d commits acknowledged, 0 lost, %d of them a second time; chains whole, %d keys at head equal to the replay; %s\n",
+			all.crashes, all.inFlush, sectors, all.acknowledged, all.again, all.keys, all.took.Round(time.Second))
 	}
-	r := tr.run(t)
-	fmt.Printf("power cut during an import: %d cuts (%d of them while the replica was written, or just after), each of which dropped an unsynced write, half of them with %d sectors of unsynced writes on the disk, torn and out of order; "+
-		"%d commits of %d tenants acknowledged, 0 lost, %d of them a second time; chains whole, %d keys at head equal to the replay; %s\n",
-		cuts, r.inFlush, sectors, r.acknowledged, len(h), r.again, r.keys, r.took.Round(time.Second))
 }

@@ -49,8 +49,7 @@ func TestSilentServer(t *testing.T) {
 // TestSilentServer_CutOffFromTheOthers is the same for a server that the other servers do not
 // reach, and the ledger does: it answers pings, and serves no write.
 func TestSilentServer_CutOffFromTheOthers(t *testing.T) {
-	// The ledger leaves a server that does not lead after 10 s, and may choose it again.
-	const bound = 25 * time.Second
+	const bound = 15 * time.Second // the ledger leaves a server that serves nothing after 3 s
 	l := newLab(t)
 	nodes := startClusterIn(t, l, 3)
 	m := nodes.join(t, "ledger,gateway")

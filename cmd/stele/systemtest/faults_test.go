@@ -42,21 +42,31 @@ func seeded(t *testing.T) *rand.Rand {
 func TestKilledImport_LosesNothing(t *testing.T) {
 	random := seeded(t)
 	kills := number(t, "STELE_FAULTS_KILLS", 50)
-	path := os.Getenv("STELE_FAULTS_HISTORY")
-	if path == "" {
-		path = generate(t, random, 800*kills)
+	var all verdict
+	extended := 0
+	for rest := kills; rest > 0; rest -= mostCrashes {
+		path := os.Getenv("STELE_FAULTS_HISTORY")
+		if path == "" || rest < kills {
+			path = generate(t, random, 800*min(rest, mostCrashes))
+		}
+		tr := trial{
+			history: readHistory(t, path), random: random, crashes: min(rest, mostCrashes), data: t.TempDir(),
+			crash: func(g *gateway) { g.kill() },
+		}
+		all.add(tr.run(t))
+		extended += tr.auditor.extended
+		if err := os.RemoveAll(tr.data); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Printf("kill -9 of stele up during an import: %d kills (%d of them while its replica was written, or just after), and %d while it started; "+
+			"%d commits acknowledged, 0 lost, %d of them a second time; chains whole, %d keys at head equal to the replay, "+
+			"also from a replica and a tree that were built again; %d checkpoints extend the ones before them; %s\n",
+			all.crashes, all.inFlush, all.starting, all.acknowledged, all.again, all.keys, extended, all.took.Round(time.Second))
 	}
-	h := readHistory(t, path)
-	tr := trial{
-		history: h, random: random, crashes: kills, data: t.TempDir(),
-		crash: func(g *gateway) { g.kill() },
-	}
-	r := tr.run(t)
-	fmt.Printf("kill -9 of stele up during an import: %d kills (%d of them while its replica was written, or just after), and %d while it started; "+
-		"%d commits of %d tenants acknowledged, 0 lost, %d of them a second time; chains whole, %d keys at head equal to the replay, "+
-		"also from a replica and a tree that were built again; %d checkpoints extend the ones before them; %s\n",
-		kills, r.inFlush, r.starting, r.acknowledged, len(h), r.again, r.keys, tr.auditor.extended, r.took.Round(time.Second))
 }
+
+// mostCrashes of one ledger: after each, all of it is read again.
+const mostCrashes = 50
 
 // trial is an import with crashes.
 type trial struct {
@@ -70,10 +80,21 @@ type trial struct {
 }
 
 type verdict struct {
+	crashes             int
 	inFlush, starting   int
 	acknowledged, again int
 	keys                int
 	took                time.Duration
+}
+
+func (v *verdict) add(w verdict) {
+	v.crashes += w.crashes
+	v.inFlush += w.inFlush
+	v.starting += w.starting
+	v.acknowledged += w.acknowledged
+	v.again += w.again
+	v.keys += w.keys
+	v.took += w.took
 }
 
 // Every so many crashes comes one while the replica's file is written, and one
@@ -142,7 +163,7 @@ func (tr *trial) run(t *testing.T) (v verdict) {
 	g = startUp(t, tr.data, config)
 	v.keys = tr.check(t, g, im, checked)
 	g.stop(t)
-	v.acknowledged, v.again, v.took = im.total, im.again, time.Since(begun)
+	v.crashes, v.acknowledged, v.again, v.took = tr.crashes, im.total, im.again, time.Since(begun)
 	return v
 }
 

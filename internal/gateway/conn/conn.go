@@ -27,15 +27,14 @@ type Conn struct {
 	client net.Addr // from a PROXY header, else nil
 
 	// Owned by the goroutine that reads, which also makes the handshake.
-	special   bool          // one of the next three is set
+	special   bool          // one of the next two is set
 	handshake bool          // a TLS handshake is under way
-	pause     time.Duration // before the next read
 	buffered  *bufio.Reader // has what came after a PROXY header
 	computing bool          // in a handshake: it counts in l.handshakes
 	calls     calls
 
 	authenticated atomic.Bool
-	public        atomic.Int32 // streams without a token
+	public        atomic.Int32 // calls without a token
 	answered      atomic.Int64 // calls since the last count
 	unsent        atomic.Int64 // bytes of messages that wait for the client
 	received      atomic.Int64 // when it last received a part of them, in Unix nanoseconds
@@ -51,7 +50,7 @@ type Conn struct {
 }
 
 // Read adds the check of a field to the check of the connection, except at the
-// beginning and after too many resets.
+// beginning.
 func (c *Conn) Read(p []byte) (int, error) {
 	if c.special {
 		return c.readSpecial(p)
@@ -62,13 +61,6 @@ func (c *Conn) Read(p []byte) (int, error) {
 // readSpecial counts a handshake as one that computes from the end of this read to the
 // beginning of the next, and so never while it waits for the client.
 func (c *Conn) readSpecial(p []byte) (n int, err error) {
-	if c.pause > 0 {
-		select {
-		case <-time.After(c.pause):
-		case <-c.stop:
-		}
-		c.pause = 0
-	}
 	c.stopComputing()
 	if c.buffered != nil && c.buffered.Buffered() > 0 {
 		n, err = c.buffered.Read(p)
@@ -129,23 +121,24 @@ func (c *Conn) Authenticated(owner string) bool {
 	return true
 }
 
-// maxPublicStreams is how many streams without a token a connection has at a time: a client needs
-// one to watch the health of the gateway, and one for reflection. They stay open until the client
-// ends them, and no tenant's limits apply to them.
-const maxPublicStreams = 4
+// maxPublicCalls is how many calls without a token a connection has at a time: a client needs one to
+// watch the health of the gateway, and one for reflection. A stream stays open until the client ends
+// it, as does a call whose request is not whole, and no tenant's limits apply to them.
+const maxPublicCalls = 4
 
-var errPublicStreams = status.Errorf(codes.ResourceExhausted, "the connection has %d streams without a token, and may not have more", maxPublicStreams)
+var errPublicCalls = status.Errorf(codes.ResourceExhausted, "the connection has %d calls without a token, and may not have more at a time", maxPublicCalls)
 
-// Public counts a stream without a token, until leave is called. A call within the process is
-// not limited.
+// Public counts a call without a token, until leave is called. A call within the process is not
+// limited.
 func (c *Conn) Public() (leave func(), err error) {
 	if c == nil {
 		return func() {}, nil
 	}
 	leave = func() { c.public.Add(-1) }
-	if c.public.Add(1) > maxPublicStreams {
+	if c.public.Add(1) > maxPublicCalls {
 		leave()
-		return nil, errPublicStreams
+		c.answered.Add(-1) // its answer does not count: a client that makes very many is read more slowly
+		return nil, errPublicCalls
 	}
 	return leave, nil
 }
@@ -200,7 +193,7 @@ func (s limitedCredentials) ServerHandshake(raw net.Conn) (secured net.Conn, inf
 		s.l.forget(c)
 		return nil, nil, err
 	}
-	return secured, connInfo{info, c}, nil
+	return pacedConn{secured, c}, connInfo{info, c}, nil
 }
 
 // begin reads the PROXY header of a connection, and waits for the budget of the client's address.

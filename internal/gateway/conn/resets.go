@@ -2,6 +2,7 @@ package conn
 
 import (
 	"context"
+	"net"
 	"time"
 
 	"google.golang.org/grpc/tap"
@@ -24,6 +25,10 @@ const (
 	resetsPerSecond = 1000
 	// countEvery is how many calls of a connection begin between two counts.
 	countEvery = 64
+	// slowRead is how many bytes of a connection that resets too many are read at a time.
+	// gRPC reads 32 KiB, which can be 500 calls with their resets: they would begin
+	// together, and keep the processors from the calls of others for milliseconds.
+	slowRead = 512
 )
 
 // calls counts the calls of a connection. The goroutine that reads the connection owns
@@ -32,6 +37,35 @@ type calls struct {
 	opened     int // since counted
 	unanswered float64
 	counted    time.Time
+	slow       bool          // the connection resets too many
+	pause      time.Duration // before the next read
+}
+
+// pacedConn is a connection as gRPC reads it, above TLS.
+type pacedConn struct {
+	net.Conn
+	c *Conn
+}
+
+// Read reads a connection that resets too many calls slowly, and in small parts.
+func (p pacedConn) Read(b []byte) (int, error) {
+	if p.c.calls.slow {
+		p.c.count()
+		p.c.waitPause()
+		b = b[:min(len(b), slowRead)]
+	}
+	return p.Conn.Read(b)
+}
+
+func (c *Conn) waitPause() {
+	if c.calls.pause == 0 {
+		return
+	}
+	select {
+	case <-time.After(c.calls.pause):
+	case <-c.stop:
+	}
+	c.calls.pause = 0
 }
 
 // tapHandle is called when a call begins, by the goroutine that reads the connection.
@@ -59,12 +93,15 @@ func (c *Conn) count() {
 	if c.authenticated.Load() {
 		allowed = allowedUnanswered
 	}
-	if over := c.calls.unanswered - allowed; over >= 1 {
+	switch over := c.calls.unanswered - allowed; {
+	case over >= 1:
 		c.calls.unanswered = allowed
 		// A later delay contains the earlier ones.
-		c.pause = c.l.resets.ReserveN(now, int(over)).DelayFrom(now)
-		c.special = true
+		c.calls.pause = c.l.resets.ReserveN(now, int(over)).DelayFrom(now)
+		c.calls.slow = true
 		c.l.metrics.slow(c.RemoteAddr())
+	case c.calls.unanswered < allowed/2:
+		c.calls.slow = false
 	}
 }
 

@@ -55,16 +55,16 @@ func TestResets_SlowTheirConnectionOnly(t *testing.T) {
 					}
 					time.Sleep(time.Second)
 				}
-				if slow := c.pause > 0; slow != test.slow {
-					t.Errorf("the next read waits %s", c.pause)
+				if slow := c.calls.pause > 0; slow != test.slow {
+					t.Errorf("the next read waits %s", c.calls.pause)
 				}
 				other := &Conn{l: l}
 				other.Authenticated("acme")
 				for range MaxStreams {
 					l.tapHandle(peer.NewContext(context.Background(), &peer.Peer{AuthInfo: connInfo{conn: other}}), nil)
 				}
-				if other.pause > 0 {
-					t.Errorf("the next read of another connection waits %s", other.pause)
+				if other.calls.pause > 0 {
+					t.Errorf("the next read of another connection waits %s", other.calls.pause)
 				}
 			})
 		})
@@ -81,19 +81,19 @@ func TestResets_ReadsWait(t *testing.T) {
 		go theirs.Write(make([]byte, 3))
 		read := func() time.Duration {
 			start := time.Now()
-			if _, err := c.Read(make([]byte, 1)); err != nil {
+			if _, err := (pacedConn{c, c}).Read(make([]byte, 1)); err != nil {
 				t.Fatal(err)
 			}
 			return time.Since(start)
 		}
-		c.pause, c.special = time.Second, true
+		c.calls.pause, c.calls.slow = time.Second, true
 		if waited := read(); waited != time.Second {
 			t.Errorf("the read waited %s", waited)
 		}
 		if waited := read(); waited != 0 {
 			t.Errorf("the read after it waited %s", waited)
 		}
-		c.pause, c.special = time.Hour, true
+		c.calls.pause, c.calls.slow = time.Hour, true
 		close(stop)
 		if waited := read(); waited != 0 {
 			t.Errorf("the read of a server that stops waited %s", waited)
@@ -111,4 +111,78 @@ func TestResets_AreCounted(t *testing.T) {
 	if counted(l.metrics.slowReads) == 0 {
 		t.Error("the metric counts no slow reads")
 	}
+}
+
+// endless has as many bytes to read as are asked for.
+type endless struct{ pipe }
+
+func (endless) Read(b []byte) (int, error) { return len(b), nil }
+
+// The calls of a connection that resets all of them begin one after the other, and not hundreds
+// together when a pause ends.
+func TestResets_BurstsAreSmall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const callBytes, most = 32, slowRead / 32
+		l := New(Config{}, discard)
+		c := &Conn{Conn: endless{}, l: l}
+		c.Authenticated("acme")
+		ctx := peer.NewContext(context.Background(), &peer.Peer{AuthInfo: connInfo{conn: c}})
+		buf := make([]byte, 32<<10)
+		read := func() (calls int) {
+			n, err := pacedConn{c, c}.Read(buf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range n / callBytes {
+				l.tapHandle(ctx, nil)
+			}
+			return n / callBytes
+		}
+		for !c.calls.slow {
+			read()
+		}
+		l.resets.ReserveN(time.Now(), resetsPerSecond) // the calls without a delay have begun
+		read()
+		begun, calls := time.Now(), 0
+		for time.Since(begun) < 10*time.Second {
+			before := time.Now()
+			n := read()
+			if calls += n; n > most {
+				t.Fatalf("%d calls begin together, want at most %d", n, most)
+			}
+			if time.Since(before) == 0 {
+				t.Fatalf("%d calls begin without a pause", n)
+			}
+		}
+		if perSecond := calls / 10; perSecond > resetsPerSecond+2*forgivenPerSecond {
+			t.Errorf("%d calls per second", perSecond)
+		}
+
+		// A client that has stopped resetting calls is read as before.
+		time.Sleep(allowedUnanswered / forgivenPerSecond * time.Second)
+		read()
+		if n := read(); n != len(buf)/callBytes {
+			t.Errorf("%d calls are read at a time after a quiet time, want %d", n, len(buf)/callBytes)
+		}
+	})
+}
+
+// Calls without a token that are refused, because the connection has too many, slow it as if they
+// had been reset.
+func TestResets_RefusedPublicCallsSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &Conn{Conn: pipe{}, l: New(Config{}, discard)}
+		ctx := peer.NewContext(context.Background(), &peer.Peer{AuthInfo: connInfo{conn: c}})
+		refused := 0
+		for range 3 * resetsPerSecond {
+			c.l.tapHandle(ctx, nil)
+			if _, err := c.Public(); err != nil {
+				refused++
+			}
+			c.Answered()
+		}
+		if refused != 3*resetsPerSecond-maxPublicCalls || c.calls.pause == 0 {
+			t.Errorf("%d calls were refused, and the next read waits %s", refused, c.calls.pause)
+		}
+	})
 }

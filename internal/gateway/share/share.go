@@ -24,24 +24,35 @@ func New(n int) *Slots {
 // Take takes a slot for a subject of a tenant, and reports whether it got one. If so,
 // release returns the slot.
 func (s *Slots) Take(tenant, name string) (release func(), ok bool) {
+	if !s.Enter(tenant, name) {
+		return nil, false
+	}
+	return sync.OnceFunc(func() { s.Leave(tenant, name) }), true
+}
+
+// Enter is Take for uses that are too frequent to make a function each time: Leave returns
+// the slot.
+func (s *Slots) Enter(tenant, name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	of := subject{tenant, name}
 	if s.free == 0 || s.tenants[tenant] >= s.free || s.subjects[of] > 0 && 2*s.subjects[of] >= s.free {
-		return nil, false
+		return false
 	}
 	s.free--
 	s.tenants[tenant]++
 	s.subjects[of]++
-	return sync.OnceFunc(func() { s.release(of) }), true
+	return true
 }
 
-func (s *Slots) release(of subject) {
+// Leave returns a slot. Call it once for each Enter that got one.
+func (s *Slots) Leave(tenant, name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	of := subject{tenant, name}
 	s.free++
-	if s.tenants[of.tenant]--; s.tenants[of.tenant] == 0 {
-		delete(s.tenants, of.tenant)
+	if s.tenants[tenant]--; s.tenants[tenant] == 0 {
+		delete(s.tenants, tenant)
 	}
 	if s.subjects[of]--; s.subjects[of] == 0 {
 		delete(s.subjects, of)

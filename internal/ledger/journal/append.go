@@ -49,10 +49,11 @@ func (j *Journal) append(ctx context.Context, expected ledger.Sequence, record [
 	if err := ctx.Err(); err != nil {
 		return 0, fmt.Errorf("%w: %w", ledger.ErrUnavailable, err)
 	}
+	began := time.Now()
 	try, cancel := context.WithTimeout(ctx, appendTimeout)
 	defer cancel()
 	seq, err := j.publish(try, message(subject, expected, record))
-	j.answered(&j.writes, err == nil || errors.Is(err, ErrConflict))
+	j.answered(&j.writes, began, err == nil || errors.Is(err, ErrConflict))
 	if try.Err() != nil && err != nil {
 		j.leaveSilent(ctx)
 	}

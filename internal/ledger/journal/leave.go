@@ -15,9 +15,11 @@ import (
 const pongTimeout = time.Second
 
 // strandedAfter is how long the server of the connection may serve no append, or not know where
-// the journal ends, until another one is chosen: longer than NATS takes to elect a leader. A
-// server that is cut off from the others still answers pings. It is a variable for tests.
-var strandedAfter = 10 * time.Second
+// the journal ends, until another one is chosen. A server that is cut off from the others still
+// answers pings, and so does a healthy one while NATS elects a leader: to leave that one costs
+// some milliseconds. leaveAgainAfter is the time until a server is left again for the same reason:
+// longer than NATS takes to elect a leader. They are variables for tests.
+var strandedAfter, leaveAgainAfter = 3 * time.Second, 10 * time.Second
 
 // isolatedAfter is how long the leader of a stream may not hear from a majority of the stream's
 // servers until its answers count no longer. Servers elect another leader at the earliest 4
@@ -44,11 +46,19 @@ func isolated(info *jetstream.StreamInfo) bool {
 }
 
 // leaveIsolated connects to another server if the connection's server is an isolated leader.
-// If no majority of the servers runs, every one is left after strandedAfter.
 func (j *Journal) leaveIsolated(leader string) {
-	now, left := time.Now().UnixNano(), j.left.Load()
-	if leader == j.nc.ConnectedServerName() && now-left > int64(strandedAfter) && j.left.CompareAndSwap(left, now) {
-		j.leave("the nats-server leads the journal, and does not hear from the others")
+	if leader == j.nc.ConnectedServerName() {
+		j.leaveOnce(&j.leftIsolated, "the nats-server leads the journal, and does not hear from the others")
+	}
+}
+
+// leaveOnce connects to another server, unless it has done that within leaveAgainAfter. last is when
+// it did, in nanoseconds of the Unix time. If no majority of the servers runs, every one is left
+// after that time.
+func (j *Journal) leaveOnce(last *atomic.Int64, why string) {
+	now, left := time.Now().UnixNano(), last.Load()
+	if now-left > int64(leaveAgainAfter) && last.CompareAndSwap(left, now) {
+		j.leave(why)
 	}
 }
 
@@ -65,19 +75,19 @@ func (j *Journal) leaveSilent(ctx context.Context) {
 	}
 }
 
-// answered notes whether a request was served, and leaves the server if none was for long. since
-// is one of j.writes and j.reads.
-func (j *Journal) answered(since *atomic.Int64, served bool) {
+// answered notes whether a request that began at a time was served, and leaves the server if none
+// was for some seconds. since is one of j.writes and j.reads.
+func (j *Journal) answered(since *atomic.Int64, began time.Time, served bool) {
 	now := time.Now().UnixNano()
 	switch {
 	case served:
-		if begun := since.Swap(0); begun > 0 && now-begun > int64(isolatedAfter) {
-			j.log.Info("the journal's leader answers again", "server", j.nc.ConnectedUrlRedacted(), "after", time.Duration(now-begun).Round(time.Millisecond))
+		if first := since.Swap(0); first > 0 && now-first > int64(isolatedAfter) {
+			j.log.Info("the journal's leader answers again", "server", j.nc.ConnectedUrlRedacted(), "after", time.Duration(now-first).Round(time.Millisecond))
 		}
-	case j.embedded != nil || j.nc.Status() != nats.CONNECTED || since.CompareAndSwap(0, now):
+	case j.embedded != nil || j.nc.Status() != nats.CONNECTED || since.CompareAndSwap(0, began.UnixNano()):
 	default:
-		if begun := since.Load(); begun > 0 && now-begun > int64(strandedAfter) && since.CompareAndSwap(begun, now) {
-			j.leave("the nats-server is connected, but does not reach the journal's leader")
+		if first := since.Load(); first > 0 && now-first > int64(strandedAfter) {
+			j.leaveOnce(&j.leftStranded, "the nats-server is connected, and has served no request for some seconds")
 		}
 	}
 }

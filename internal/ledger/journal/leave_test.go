@@ -13,12 +13,15 @@ import (
 	"github.com/stelehq/stele/internal/ledger"
 )
 
-// A server that answers pings and does not reach the journal, like one that is cut off from the
-// others of its cluster, is left for another one.
-func TestJournal_LeavesAServerThatDoesNotReachIt(t *testing.T) {
-	was := strandedAfter
-	strandedAfter = 100 * time.Millisecond
-	t.Cleanup(func() { strandedAfter = was })
+// stranded is a journal whose connection knows two servers, of which one does not reach it.
+type stranded struct {
+	*Journal
+	cut  string // the URL of that server
+	last ledger.Sequence
+}
+
+func newStranded(t *testing.T) *stranded {
+	t.Helper()
 	listening := func(o *server.Options) { o.DontListen, o.Host, o.Port = false, "127.0.0.1", server.RANDOM_PORT }
 	good, err := StartServer(ServerConfig{Dir: t.TempDir(), listen: listening})
 	if err != nil {
@@ -46,35 +49,83 @@ func TestJournal_LeavesAServerThatDoesNotReachIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(j.Close)
-	last := mustAppend(t, j, 0, "one")
+	return &stranded{j, cut.ClientURL(), mustAppend(t, j, 0, "one")}
+}
 
-	for name, serves := range map[string]func(context.Context) bool{
-		"writes": func(ctx context.Context) bool {
-			seq, err := j.Append(ctx, last, []byte("x"))
-			if err == nil {
-				last = seq
-			}
-			return err == nil
-		},
-		"reads": func(ctx context.Context) bool {
-			_, err := j.Last(ctx)
-			return err == nil
+// strand connects to the server that does not reach the journal.
+func (s *stranded) strand(t *testing.T) {
+	t.Helper()
+	if err := s.nc.ForceReconnect(); err != nil { // the next of the two
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); s.nc.ConnectedUrl() != s.cut; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the connection stays at the server that reaches the journal")
+		}
+	}
+}
+
+func (s *stranded) write(ctx context.Context) error {
+	seq, err := s.Append(ctx, s.last, []byte("x"))
+	if err == nil {
+		s.last = seq
+	}
+	return err
+}
+
+func leaveAfter(t *testing.T, first, again time.Duration) {
+	wasFirst, wasAgain := strandedAfter, leaveAgainAfter
+	strandedAfter, leaveAgainAfter = first, again
+	t.Cleanup(func() { strandedAfter, leaveAgainAfter = wasFirst, wasAgain })
+}
+
+// A server that answers pings and does not reach the journal, like one that is cut off from the
+// others of its cluster, is left for another one.
+func TestJournal_LeavesAServerThatDoesNotReachIt(t *testing.T) {
+	leaveAfter(t, 100*time.Millisecond, 0)
+	s := newStranded(t)
+	for name, serves := range map[string]func(context.Context) error{
+		"writes": s.write,
+		"reads": func(ctx context.Context) error {
+			_, err := s.Last(ctx)
+			return err
 		},
 	} {
-		if err := nc.ForceReconnect(); err != nil { // the next of the two
-			t.Fatal(err)
-		}
+		s.strand(t)
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		for nc.ConnectedUrl() != cut.ClientURL() && ctx.Err() == nil {
-			time.Sleep(time.Millisecond)
-		}
-		for !serves(ctx) && ctx.Err() == nil {
+		for serves(ctx) != nil && ctx.Err() == nil {
 			time.Sleep(time.Millisecond)
 		}
 		if ctx.Err() != nil {
 			t.Errorf("%s: the connection stays at the server that does not reach the journal", name)
 		}
 		cancel()
+	}
+}
+
+// While NATS elects a leader no server serves a request, so that they are not left again and again.
+func TestJournal_LeavesAServerOnce(t *testing.T) {
+	leaveAfter(t, 10*time.Millisecond, time.Hour)
+	s := newStranded(t)
+	s.strand(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for s.write(ctx) != nil {
+		if ctx.Err() != nil {
+			t.Fatal("the connection stays at the server that does not reach the journal")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	s.strand(t)
+	reconnects := s.nc.Stats().Reconnects
+	for range 100 {
+		if s.write(ctx) == nil {
+			t.Fatal("it was written by way of a server that does not reach the journal")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if s.nc.Stats().Reconnects != reconnects {
+		t.Error("the server was left again")
 	}
 }
 

@@ -17,6 +17,7 @@ const askTimeout = 2 * time.Second
 // Last asks the leader for the journal's last sequence, 0 if it is empty. It waits for the
 // answer until ctx ends, at most two seconds.
 func (j *Journal) Last(ctx context.Context) (ledger.Sequence, error) {
+	began := time.Now()
 	try, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	info, err := j.stream.Info(try)
@@ -29,7 +30,7 @@ func (j *Journal) Last(ctx context.Context) (ledger.Sequence, error) {
 		j.leaveIsolated(info.Cluster.Leader)
 	}
 	if ctx.Err() == nil || errors.Is(err, context.DeadlineExceeded) {
-		j.answered(&j.reads, err == nil)
+		j.answered(&j.reads, began, err == nil)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("last sequence of %s: %w: %w", streamName, ledger.ErrUnavailable, err)

@@ -240,7 +240,7 @@ func TestScrubber_BackupOfADamagedLedgerFails(t *testing.T) {
 	w := newWorld(t)
 	w.write(t, 40)
 	check := func(ctx context.Context, b *journal.BackupReader) error {
-		report, err := verify.Backup(ctx, b)
+		report, err := verify.Backup(ctx, b, nil)
 		if err == nil && len(report.Findings) > 0 {
 			err = errors.New(report.Findings[0].String())
 		}

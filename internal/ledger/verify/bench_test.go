@@ -88,7 +88,7 @@ func BenchmarkBackup(b *testing.B) {
 	}
 	_, err = journal.TakeBackup(b.Context(), nc, filepath.Join(b.TempDir(), "backup"), func(ctx context.Context, r *journal.BackupReader) error {
 		for b.Loop() {
-			report, err := Backup(ctx, r)
+			report, err := Backup(ctx, r, nil)
 			if err != nil || len(report.Findings) > 0 || report.Commits != benchCommits {
 				return fmt.Errorf("it reports %+v: %w", report, err)
 			}

@@ -82,7 +82,7 @@ func (v *verifier) compareReleased() {
 
 // claims are the statements to compare the tree with, by size.
 func (v *verifier) claims() []claim {
-	var out []claim
+	out := slices.Clone(v.running)
 	for _, p := range v.checkpoints {
 		out = append(out, claim{p.Checkpoint, fmt.Sprintf("%s, message %d", checkpointStream, p.sequence)})
 	}

@@ -124,6 +124,8 @@ type verifier struct {
 	replica *replicated
 	// checkpoints in their order.
 	checkpoints []placed
+	// running are claims of a process that runs, about a backup.
+	running []claim
 }
 
 // evidence is what is verified: it hands over the messages of a stream, and reports its

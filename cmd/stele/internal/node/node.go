@@ -35,6 +35,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger/schema"
 	"github.com/stelehq/stele/internal/ledger/scrub"
 	"github.com/stelehq/stele/internal/ledger/secret"
+	"github.com/stelehq/stele/internal/ledger/verify"
 	"github.com/stelehq/stele/internal/projector"
 	"github.com/stelehq/stele/internal/witness"
 	"golang.org/x/net/netutil"
@@ -145,16 +146,17 @@ type Node struct {
 }
 
 type attached struct {
-	conn      *nats.Conn
-	journal   *journal.Journal
-	ledger    *ledger.Ledger       // nil without the role
-	bases     *bases.Mover         // nil without the ledger's role
-	projector *projector.Projector // nil without the role
-	announcer *fleet.Announcer
-	scrubber  *scrub.Scrubber // nil if the journal is not compared with the tree
-	adopts    *ledger.Ledger  // the projector's, where it has no other
-	reads     lazyStream[journal.AuxStream]
-	keys      lazyStream[journal.Bucket]
+	conn       *nats.Conn
+	journal    *journal.Journal
+	ledger     *ledger.Ledger       // nil without the role
+	bases      *bases.Mover         // nil without the ledger's role
+	projector  *projector.Projector // nil without the role
+	announcer  *fleet.Announcer
+	scrubber   *scrub.Scrubber    // nil if the journal is not compared with the tree
+	treeServer *verify.TreeServer // nil without a tree
+	adopts     *ledger.Ledger     // the projector's, where it has no other
+	reads      lazyStream[journal.AuxStream]
+	keys       lazyStream[journal.Bucket]
 }
 
 // Start builds a node. With an embedded journal it is ready when Start returns;
@@ -420,6 +422,9 @@ func (n *Node) attach(ctx context.Context) (err error) {
 			return err
 		}
 		a.scrubber = n.scrub(a.journal)
+		if a.treeServer, err = verify.ServeTree(a.conn, n.tree); err != nil {
+			return err
+		}
 	}
 	if slices.Contains(n.cfg.Roles, RoleLedger) {
 		a.ledger = n.newLedger(a)
@@ -455,6 +460,9 @@ func (a *attached) close() {
 func (a *attached) stop() {
 	if a.scrubber != nil {
 		a.scrubber.Close()
+	}
+	if a.treeServer != nil {
+		a.treeServer.Close()
 	}
 	if a.announcer != nil {
 		a.announcer.Close()

@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -456,10 +457,22 @@ func TestPermissions_NoRoleChangesStreams(t *testing.T) {
 func TestPermissions_Backup(t *testing.T) {
 	c := newConfined(t)
 	c.run(t, "ledger", node.Config{Roles: []string{node.RoleLedger}}).set(t, "acme", "a", "1")
+	signer := c.run(t, "signer", node.Config{Roles: []string{node.RoleSigner}, CheckpointKey: filepath.Join(t.TempDir(), "checkpoint.key")})
+	until(t, "a checkpoint", func() bool {
+		_, err := stelev1.NewProofClient(signer.dial(t)).GetCheckpoint(conn.AsTenant(t.Context(), "acme"), &stelev1.GetCheckpointRequest{CoversRevision: 1})
+		return err == nil
+	})
 	nc := c.connect(t, permissions.Backup)
 	c.violations.take()
+	seen, err := verify.AskTree(t.Context(), nc)
+	if err != nil || seen.Tree.Size == 0 || seen.Newest.Size == 0 {
+		t.Fatalf("the process with the tree answers %+v, %v", seen, err)
+	}
 	b, err := journal.TakeBackup(t.Context(), nc, filepath.Join(t.TempDir(), "backup"), func(ctx context.Context, b *journal.BackupReader) error {
-		_, err := verify.Backup(ctx, b)
+		report, err := verify.Backup(ctx, b, seen)
+		if err == nil && len(report.Findings) > 0 {
+			err = errors.New(report.Findings[0].String())
+		}
 		return err
 	})
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/node"
 	"github.com/stelehq/stele/internal/gateway/fleet"
 	"github.com/stelehq/stele/internal/ledger/journal"
+	"github.com/stelehq/stele/internal/ledger/verify"
 	"github.com/stelehq/stele/internal/projector"
 )
 
@@ -97,7 +98,7 @@ func (p Plan) grant(u *User, role string) {
 		return
 	}
 	if role == Backup {
-		publish(journal.RightsToBackUp())
+		publish(journal.RightsToBackUp(), []string{verify.TreeSubject})
 		return
 	}
 	publish(journal.RightsToFollow(), []string{fleet.Subject})
@@ -124,6 +125,10 @@ func (p Plan) grant(u *User, role string) {
 		publish(journal.Keys.RightsToRead()) // secrets are revealed
 	case node.RoleSigner:
 		publish(journal.Checkpoints.RightsToRead(), journal.Checkpoints.RightsToAppend())
+		u.Subscribe.Allow = append(u.Subscribe.Allow, verify.TreeSubject)
+		if u.Responses == nil { // a projector's last longer
+			u.Responses = &Response{Max: 1, Expires: "1m"}
+		}
 	case node.RoleProjector:
 		write()
 		ask()

@@ -59,9 +59,10 @@ The backup does not contain the ledger's own keys: keep the checkpoint key and
 the secrets key elsewhere, otherwise secrets cannot be decrypted after a
 restore.
 
-What was written is read back and compared with the newest checkpoint: no
-message may be missing, and every tenant's commits must be one chain. If the
-ledger is damaged, the command fails with exit code 7 and keeps no directory.
+What was written is read back and compared with the tree of a running process
+with the role signer and with the newest checkpoint: no message may be missing,
+and every tenant's commits must be one chain. If the ledger is damaged, the
+command fails with exit code 7 and keeps no directory.
 
 "stele restore" restores a backup; docs/operations.md describes both.`,
 		Example: `  stele backup /backup/$(date +%F)
@@ -75,7 +76,10 @@ ledger is damaged, the command fails with exit code 7 and keeps no directory.
 		}
 		defer nc.Close()
 		started := time.Now()
-		b, err := journal.TakeBackup(cmd.Context(), nc, args[0], checkBackup)
+		seen, unseen := verify.AskTree(cmd.Context(), nc)
+		b, err := journal.TakeBackup(cmd.Context(), nc, args[0], func(ctx context.Context, b *journal.BackupReader) error {
+			return checkBackup(ctx, b, seen)
+		})
 		var damaged *journal.EvidenceError
 		switch {
 		case errors.As(err, &damaged):
@@ -86,6 +90,9 @@ ledger is damaged, the command fails with exit code 7 and keeps no directory.
 			return failure.With(failure.NotFound, err)
 		case err != nil:
 			return err
+		}
+		if unseen != nil {
+			output.Warn(output.Plain(fmt.Sprintf("the backup was compared with its own checkpoints only, and not with the tree of a running process: %v", unseen)))
 		}
 		return reportBackup(c.Printer(), b, "is in "+args[0], time.Since(started))
 	}
@@ -109,10 +116,10 @@ func (o *journalOptions) connect() (*nats.Conn, error) {
 	return nc, nil
 }
 
-// checkBackup verifies what was written. Its error is a *journal.EvidenceError if the
-// backup is not whole.
-func checkBackup(ctx context.Context, b *journal.BackupReader) error {
-	report, err := verify.Backup(ctx, b)
+// checkBackup verifies what was written, also against what a running process has seen, if that is
+// known. Its error is a *journal.EvidenceError if the backup is not whole.
+func checkBackup(ctx context.Context, b *journal.BackupReader, seen *verify.Seen) error {
+	report, err := verify.Backup(ctx, b, seen)
 	if err != nil || len(report.Findings) == 0 {
 		return err
 	}
