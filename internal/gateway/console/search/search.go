@@ -96,7 +96,7 @@ type results struct {
 	skipped  uint64          // secrets, whose values are not searched
 	next     string          // the address that continues the search; empty at its end
 	tenants  int             // that were searched; 0 for one
-	partly   []ledger.Tenant // those of which not all keys were searched
+	partly   []ledger.Tenant // tenants of which not all keys were searched
 	problem  string
 }
 
