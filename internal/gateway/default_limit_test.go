@@ -94,3 +94,64 @@ func TestCommits_FitDefaultMessageLimit(t *testing.T) {
 		}
 	}
 }
+
+// A log lists what fits of a commit that changes many large inherited values.
+func TestListCommits_LargeBase(t *testing.T) {
+	f := startRecorded(t)
+	conn, err := grpc.NewClient(f.conn.Target(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	client := stelev1.NewLedgerClient(conn) // with the default limit of an answer
+	defaults, acme := f.as(t, "defaults", identity.Writer), f.as(t, "acme", identity.Operator)
+	const values, perCommit = 42, 7
+	value := `"` + strings.Repeat("x", ledger.MaxValue-100) + `"`
+	for i := 0; i < values; i += perCommit {
+		var pairs []string
+		for j := range perCommit - 1 {
+			pairs = append(pairs, fmt.Sprintf("a/%03d", i+j), value)
+		}
+		f.commit(t, defaults, set(append(pairs, fmt.Sprintf("b/%03d", i), "1")...))
+	}
+	f.commit(t, acme, set("a/own", "1"))
+	f.commit(t, acme, set("_bases/list", fmt.Sprintf(`[{"tenant":"defaults","revision":%d}]`, values/perCommit)))
+	f.commit(t, acme, set("a/own", "2"))
+
+	list := func(req *stelev1.ListCommitsRequest) (all []*stelev1.CommitInfo) {
+		t.Helper()
+		for {
+			resp, err := client.ListCommits(acme, req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, resp.Commits...)
+			if req.PageToken = resp.NextPageToken; req.PageToken == "" {
+				return all
+			}
+		}
+	}
+	prefix := &stelev1.ListCommitsRequest_Prefix{Prefix: "a/"}
+	for name, tc := range map[string]struct {
+		req     *stelev1.ListCommitsRequest
+		commits int
+		changes int // of the commit that attaches the base
+		more    bool
+	}{
+		"a prefix":                {&stelev1.ListCommitsRequest{Keys: prefix, OnlyMatchingChanges: true}, 3, 7, true},
+		"a prefix, whole commits": {&stelev1.ListCommitsRequest{Keys: prefix}, 3, 8, true},
+		"without values":          {&stelev1.ListCommitsRequest{Keys: prefix, OnlyMatchingChanges: true, OmitValues: true}, 3, values - values/perCommit, false},
+		"a key":                   {&stelev1.ListCommitsRequest{Keys: &stelev1.ListCommitsRequest_Key{Key: "a/036"}, OnlyMatchingChanges: true}, 1, 1, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			all := list(tc.req)
+			if len(all) != tc.commits {
+				t.Fatalf("%d commits, want %d", len(all), tc.commits)
+			}
+			attached := all[len(all)/2]
+			if n := len(attached.Commit.Changes); n != tc.changes || attached.MoreChanges != tc.more {
+				t.Errorf("the commit that attaches the base has %d changes, and more: %t; want %d, %t", n, attached.MoreChanges, tc.changes, tc.more)
+			}
+		})
+	}
+}

@@ -155,10 +155,12 @@ func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommits
 		if req.OnlyMatchingChanges {
 			changes = slices.DeleteFunc(slices.Clone(changes), func(ch ledger.Change) bool { return !asked(ch) })
 		}
-		info, err := infoOf(v, c, sees, redact, changes, req.PreviousValues, req.Encoded)
+		n := listed(changes, req.OmitValues)
+		info, err := infoOf(v, c, sees, redact, changes[:n], req.PreviousValues, req.Encoded)
 		if err != nil {
 			return nil, err
 		}
+		info.MoreChanges = n < len(changes)
 		if req.OmitValues {
 			for _, ch := range info.Commit.Changes {
 				ch.Value = ""
@@ -185,6 +187,18 @@ func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommits
 		resp.HistoryStart = start
 	}
 	return resp, err
+}
+
+// listed is how many of a commit's changes a page lists: as many as a change set can have. Only
+// a commit that changes inherited values has more.
+func listed(changes []ledger.Change, omitValues bool) int {
+	if omitValues {
+		changes = slices.Clone(changes)
+		for i := range changes {
+			changes[i].Value = ""
+		}
+	}
+	return ledger.Fitting(changes)
 }
 
 // historyStart is where the history that this gateway keeps of the tenant begins; nil if

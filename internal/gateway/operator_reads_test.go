@@ -109,8 +109,14 @@ func TestOperator_UnrecordedCallIsRejected(t *testing.T) {
 		_, err := f.config.Get(ctx, &stelev1.GetRequest{Key: "a"})
 		return err
 	}
-	if err := get(visitor); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "must be recorded") {
-		t.Errorf("Get by an operator: %v", err)
+	err := get(visitor)
+	if status.Code(err) != codes.Unavailable {
+		t.Fatalf("Get by an operator: %v", err)
+	}
+	for _, part := range []string{"must be recorded for acme, because an operator makes it", "the record cannot be written: ", "use a token of acme itself"} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("the error of a Get by an operator does not say %q: %v", part, err)
+		}
 	}
 	stream, err := f.ledger.CommitStream(visitor)
 	if err != nil {

@@ -482,8 +482,8 @@ func TestRecordedReads_UnrecordedReadIsRejected(t *testing.T) {
 			ctx := f.as(t, "acme", identity.Auditor)
 			refused := func(what string, err error) {
 				t.Helper()
-				if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "must be recorded") {
-					t.Errorf("%s: %v, want UNAVAILABLE", what, err)
+				if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "must be recorded for acme, as policy/acme/reads requires, and the record cannot be written: ") {
+					t.Errorf("%s: %v, want UNAVAILABLE with the reason", what, err)
 				}
 			}
 			served := func(what string, err error) {

@@ -224,6 +224,7 @@ func TestWatch_SlowIsCanceledAndDelaysNoOther(t *testing.T) {
 	last := uint64(commits + 1)
 	seen := map[uint64][]uint64{}
 	var resume uint64
+	var waited, bytes int
 	for newest := uint64(0); resume == 0 || newest < last; {
 		resp := recv(t, slow)
 		switch e := resp.Event.(type) {
@@ -241,9 +242,15 @@ func TestWatch_SlowIsCanceledAndDelaysNoOther(t *testing.T) {
 				t.Errorf("canceled: %v", resp)
 			}
 			resume = e.Canceled.ResumeRevision
+			if _, err := fmt.Sscanf(e.Canceled.Status.Message, "the watch is too slow: %d messages of %d bytes wait;", &waited, &bytes); err != nil {
+				t.Errorf("canceled: %q: %v", e.Canceled.Status.Message, err)
+			}
 		}
 	}
 	one := seen[1]
+	if waited == 0 || waited > len(one) || bytes < waited*len(large) {
+		t.Errorf("it is canceled while %d messages of %d bytes wait, and got %d commits of %d bytes each", waited, bytes, len(one), len(large))
+	}
 	if len(one) == 0 || one[len(one)-1]+1 != resume {
 		t.Fatalf("it got up to %v and is to resume at %d", one, resume)
 	}

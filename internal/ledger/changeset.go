@@ -30,6 +30,18 @@ type Change struct {
 	Base Source
 }
 
+// Fitting returns how many of the first changes fit into one change set; at least one.
+func Fitting(changes []Change) int {
+	size := 0
+	for i, c := range changes {
+		size += len(c.Key) + len(c.Value) + len(c.Base.Tenant)
+		if i > 0 && (i == MaxChanges || size > MaxChangeSet) {
+			return i
+		}
+	}
+	return len(changes)
+}
+
 // ChangeSet is a write request. It is applied atomically.
 type ChangeSet struct {
 	Author string

@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -43,6 +44,17 @@ func TestSearch(t *testing.T) {
 	a := operator.get(t, "/search?q=db-1.internal")
 	if a.code != http.StatusOK || !strings.Contains(a.main(), "in 2 tenants") || !strings.Contains(a.body, `href="/globex/keys/a/api"`) || !strings.Contains(a.main(), "another db-1.internal") {
 		t.Errorf("all tenants: %d %s", a.code, brief(a.main()))
+	}
+	// A tenant with more matches than the page shows of each is linked.
+	if strings.Contains(a.main(), "Not all keys were searched") {
+		t.Errorf("all keys were searched: %s", brief(a.main()))
+	}
+	for i := range 12 {
+		f.set(t, f.as(t, "globex"), "more", fmt.Sprintf("many/%02d", i), `"db-1.internal"`)
+	}
+	a = operator.get(t, "/search?q=db-1.internal")
+	if !strings.Contains(a.main(), "Not all keys were searched of globex") || !strings.Contains(a.body, `href="/globex/search?q=db-1.internal"`) {
+		t.Errorf("a tenant with many matches: %s", brief(a.main()))
 	}
 }
 

@@ -24,7 +24,7 @@ type ReadLog interface {
 }
 
 // ErrNotRecorded: a call is refused, because it could not be recorded.
-var ErrNotRecorded = errors.New("this call must be recorded, and no record can be written now")
+var ErrNotRecorded = errors.New("this call must be recorded")
 
 // Asked lists the keys and prefixes that an answer depends on, by their values or by whether
 // they are set.
@@ -127,13 +127,25 @@ func (e *Enforcer) Record(ctx context.Context, c Caller, m *Method, t ledger.Ten
 	if err == nil {
 		_, err = log.Append(ctx, string(t), body)
 	}
-	switch {
-	case errors.Is(err, ledger.ErrUnknownOutcome): // a record too many does no harm
-		return fmt.Errorf("%w: the journal does not answer", ErrNotRecorded)
-	case err != nil:
-		return fmt.Errorf("%w: %w", ErrNotRecorded, err)
+	if err != nil {
+		return notRecorded(t, always, a.Revealed, err)
 	}
 	return nil
+}
+
+// notRecorded is the error of a call whose record cannot be written.
+func notRecorded(t ledger.Tenant, operator, revealed bool, err error) error {
+	if errors.Is(err, ledger.ErrUnknownOutcome) { // a record too many does no harm
+		err = errors.New("the journal does not answer")
+	}
+	why, do := fmt.Sprintf("as policy/%s/reads requires", t), "retry"
+	switch {
+	case operator:
+		why, do = "because an operator makes it", fmt.Sprintf("retry, or use a token of %s itself for keys whose reads its policy does not record", t)
+	case revealed:
+		why = "because it reveals secrets"
+	}
+	return fmt.Errorf("%w for %s, %s, and the record cannot be written: %w; %s", ErrNotRecorded, t, why, err, do)
 }
 
 // ReadLog returns the log of recorded reads, or why it is unreachable.

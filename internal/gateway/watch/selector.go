@@ -59,14 +59,7 @@ func (s Selector) Encode(c *ledger.Commit) (bodies [][]byte) {
 	shown, _ := s.Sees.Commit(c)
 	changes := s.Pick(shown.Changes)
 	for {
-		n, size := 0, 0
-		for n < len(changes) && n < ledger.MaxChanges {
-			size += len(changes[n].Key) + len(changes[n].Value) + len(changes[n].Base.Tenant)
-			if n > 0 && size > ledger.MaxChangeSet {
-				break
-			}
-			n++
-		}
+		n := ledger.Fitting(changes)
 		bodies = append(bodies, encodeCommit(&shown, changes[:n], n < len(changes)))
 		if changes = changes[n:]; len(changes) == 0 {
 			return bodies

@@ -172,8 +172,8 @@ type Snapshot struct {
 	// Time since this gateway was known to hold everything.
 	Age *durationpb.Duration `protobuf:"bytes,3,opt,name=age,proto3" json:"age,omitempty"`
 	// This gateway has stopped following the journal, because the journal contradicts
-	// what it saw, and serves its data; GetStatus returns the reason. Or the answer comes
-	// from a sink.
+	// what it saw, and serves its data; GetStatus returns the reason. Or age is above the
+	// gateway's --stale-after, or the answer comes from a sink.
 	Stale bool `protobuf:"varint,4,opt,name=stale,proto3" json:"stale,omitempty"`
 	// The id of the commit that led to the revision; empty at revision 0. A revision alone
 	// does not identify a state: a ledger that was restored from a backup gives the revisions

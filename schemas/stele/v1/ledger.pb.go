@@ -685,6 +685,10 @@ type CommitInfo struct {
 	// The time that counts as the commit's time when commits are found by time.
 	// Absent if that is the commit's own time; see ClockOrigin.
 	EffectiveTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=effective_time,json=effectiveTime,proto3" json:"effective_time,omitempty"`
+	// The commit changed more inherited values than ListCommits lists, which are at most
+	// as many as a change set can have. Diff lists all: from the revision before it to its
+	// own.
+	MoreChanges   bool `protobuf:"varint,7,opt,name=more_changes,json=moreChanges,proto3" json:"more_changes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -759,6 +763,13 @@ func (x *CommitInfo) GetEffectiveTime() *timestamppb.Timestamp {
 		return x.EffectiveTime
 	}
 	return nil
+}
+
+func (x *CommitInfo) GetMoreChanges() bool {
+	if x != nil {
+		return x.MoreChanges
+	}
+	return false
 }
 
 type GetCommitRequest struct {
@@ -4978,7 +4989,7 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x13CommitStreamRequest\x127\n" +
 	"\x06commit\x18\x01 \x01(\v2\x17.stele.v1.CommitRequestB\x06\xbaH\x03\xc8\x01\x01R\x06commit\"H\n" +
 	"\x14CommitStreamResponse\x120\n" +
-	"\x06commit\x18\x01 \x01(\v2\x18.stele.v1.CommitResponseR\x06commit\"\xe6\x01\n" +
+	"\x06commit\x18\x01 \x01(\v2\x18.stele.v1.CommitResponseR\x06commit\"\x89\x02\n" +
 	"\n" +
 	"CommitInfo\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12(\n" +
@@ -4986,7 +4997,8 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\aencoded\x18\x03 \x01(\fR\aencoded\x12'\n" +
 	"\x0fprevious_values\x18\x04 \x03(\tR\x0epreviousValues\x12\x18\n" +
 	"\apartial\x18\x05 \x01(\bR\apartial\x12A\n" +
-	"\x0eeffective_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\reffectiveTime\"\x9f\x02\n" +
+	"\x0eeffective_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\reffectiveTime\x12!\n" +
+	"\fmore_changes\x18\a \x01(\bR\vmoreChanges\"\x9f\x02\n" +
 	"\x10GetCommitRequest\x12%\n" +
 	"\brevision\x18\x01 \x01(\x04B\a\xbaH\x042\x02(\x01H\x00R\brevision\x12\x1b\n" +
 	"\x02id\x18\x02 \x01(\fB\t\xbaH\x06z\x04\x10\x04\x18 H\x00R\x02id\x120\n" +

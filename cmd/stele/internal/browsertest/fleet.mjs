@@ -28,6 +28,18 @@ for (const [theme, width] of [['light', 1280], ['light', 400], ['dark', 1280], [
 	}
 }
 
+for (const [theme, width] of [['light', 1280], ['dark', 400]]) {
+	fleet[`the sinks fit the page, ${theme}, ${width} px`] = async s => {
+		const page = await s.user({theme, width, token: world.Tokens.operator})
+		await page.goto('/acme/projections')
+		await s.axe(page, 'the projections')
+		await s.picture(page, `projections-${theme}-${width}`)
+		check(await page.$eval('#sinks .scroll', e => e.scrollWidth <= e.clientWidth + 1), 'the table scrolls')
+		const label = await page.$eval('#sinks td[data-label=Pending]', e => getComputedStyle(e, '::before').content)
+		same(label.includes('Pending'), width === 400, 'a label in front of a value')
+	}
+}
+
 fleet['the fleet is for operators, and works without scripts'] = async s => {
 	s.allowed.push('403')
 	const page = await s.user({scripts: false, token: world.Tokens.operator})

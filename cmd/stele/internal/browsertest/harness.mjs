@@ -126,13 +126,14 @@ export const positionOf = (page, revision) => page.evaluate(async revision => {
 	return Math.floor(Date.parse(there.getElementById('time').dataset.time) / 1000)
 }, revision)
 
-// tab moves the focus to the next element that matches, and contains a text.
-export async function tab(page, selector, text = '') {
+// tab moves the focus to the next element that matches, and contains a text; with Shift+Tab to
+// the one before.
+export async function tab(page, selector, text = '', key = 'Tab') {
 	for (let i = 0; i < 120; i++) {
-		await page.keyboard.press('Tab')
+		await page.keyboard.press(key)
 		if (await page.evaluate(([selector, text]) => document.activeElement.matches(selector) && document.activeElement.textContent.includes(text), [selector, text])) return
 	}
-	throw new Error(`Tab does not reach ${selector} ${text}`)
+	throw new Error(`${key} does not reach ${selector} ${text}`)
 }
 
 // inEditor waits until the JSON editor has the focus.

@@ -242,6 +242,8 @@ type record struct {
 	Operator  bool   `json:"operator"`
 	RequestID string `json:"request_id"`
 	Partial   bool   `json:"partial"`
+	// MoreChanges is set if the changes are not all.
+	MoreChanges bool `json:"more_changes"`
 	// EffectiveTime is the time to import the commit with, if its own is ahead.
 	EffectiveTime *time.Time `json:"effective_time"`
 	// Where it came from.
@@ -363,6 +365,8 @@ func (r *Reader) decode(rec *record, text []byte) (*Line, error) {
 		return nil, fmt.Errorf("changes are missing")
 	case rec.Partial:
 		return nil, fmt.Errorf("the commit is not whole: print the log with a token that may read all of its keys")
+	case rec.MoreChanges:
+		return nil, fmt.Errorf("the commit is not whole: print the log without a prefix")
 	case rec.Revision > 0 && rec.Revision < r.revision[tenant]:
 		return nil, &OrderError{tenant, rec.Revision, r.revision[tenant]}
 	case rec.Time.Before(r.newest[tenant]):

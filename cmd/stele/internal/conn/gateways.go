@@ -74,7 +74,7 @@ func (g *Gateways) leave(chosen uint32) { g.chosen.CompareAndSwap(chosen, chosen
 
 // Invoke implements grpc.ClientConnInterface.
 func (g *Gateways) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
-	return bounded(ctx, method, func(ctx context.Context) error {
+	return bounded(ctx, method, reply, func(ctx context.Context) error {
 		others := 0 // gateways that cannot answer this call, and are not left
 		for tries := 1; ; tries++ {
 			_, chosen := g.current()

@@ -160,7 +160,7 @@ func TestGateways_SilentGatewayIsLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { g.Close() })
-	ctx := Bounded(t.Context(), Wait{Timeout: 4 * time.Second, Notice: func(string) {}})
+	ctx := WithPolicy(t.Context(), Policy{Timeout: 4 * time.Second, Waiting: func(string) {}, Old: func(time.Duration) {}})
 	for i := range 3 {
 		resp, err := stelev1.NewConfigClient(g).Get(ctx, &stelev1.GetRequest{Key: "a/b"})
 		if err != nil || resp.Entry.Value != "1" {

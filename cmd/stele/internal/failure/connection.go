@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strings"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
 
@@ -11,6 +12,8 @@ import (
 const (
 	noToken  = "transport: per-RPC creds failed due to error: "
 	tooLarge = "message larger than max"
+	deadline = "context deadline exceeded"
+	reset    = "stream terminated by RST_STREAM" // by a gateway that has seen the deadline first
 )
 
 // transport matches what gRPC puts around the reason of a failed connection.
@@ -31,6 +34,9 @@ func connection(st *status.Status) string {
 	}
 	if strings.HasPrefix(msg, "keepalive ping failed") {
 		return "the gateway does not answer"
+	}
+	if st.Code() == codes.DeadlineExceeded && (strings.HasPrefix(msg, deadline) || strings.HasPrefix(msg, reset)) {
+		return "the gateway did not answer in time"
 	}
 	m := transport.FindStringSubmatch(msg)
 	if m == nil {

@@ -176,11 +176,8 @@ func hint(err error) string {
 	if errors.As(err, &own) && own.Try != "" {
 		return own.Try
 	}
-	switch reason(err) {
-	case historyChanged:
+	if reason(err) == historyChanged {
 		return "stele verify, and start again without a revision, token or file from before"
-	case notRecorded:
-		return "stele doctor; meanwhile the tenant's own tokens can read, except keys whose reads its policy records"
 	}
 	switch st := statusOf(err); st.Code() {
 	case codes.ResourceExhausted:
@@ -189,6 +186,8 @@ func hint(err error) string {
 		}
 	case codes.Unavailable:
 		return "stele doctor"
+	case codes.DeadlineExceeded:
+		return "stele doctor, or a longer --timeout"
 	case codes.Unauthenticated:
 		if strings.HasPrefix(st.Message(), noToken) {
 			return "--token-file FILE, or the token in $STELE_TOKEN"
@@ -203,10 +202,6 @@ func hint(err error) string {
 // historyChanged is the reason of a gateway whose ledger has another commit at a revision
 // than the caller has seen.
 const historyChanged = "HISTORY_CHANGED"
-
-// notRecorded is the reason of a gateway that cannot record a read, as it must: the calls of an
-// operator for a tenant are always recorded.
-const notRecorded = "NOT_RECORDED"
 
 // reason is the ErrorInfo reason of a gateway's answer; empty without one.
 func reason(err error) string {

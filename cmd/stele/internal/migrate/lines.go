@@ -68,7 +68,22 @@ func (r *Reader) message(t ledger.Tenant, step Step) string {
 	case step.Message != "":
 		return clip(step.Message, ledger.MaxMessage)
 	}
+	if step.State {
+		return clip(r.summary(t), ledger.MaxMessage)
+	}
 	return clip(r.route(t)+": "+step.ID, ledger.MaxMessage)
+}
+
+// summary describes the import of a state.
+func (r *Reader) summary(t ledger.Tenant) string {
+	text := "Import from " + r.Source.Name()
+	if from := r.Mapping.from(t); from != "" {
+		text += ", prefix " + from
+	}
+	if r.Mapping.into != "" {
+		text += fmt.Sprintf(", into %s", r.Mapping.into)
+	}
+	return text
 }
 
 // requestID is the same whenever the step is read again. A difference depends on the
@@ -85,17 +100,9 @@ func (r *Reader) requestID(t *tenant, step Step, part int) string {
 // Split divides changes into parts that each fit a commit.
 func Split(changes []ledger.Change) [][]ledger.Change {
 	var parts [][]ledger.Change
-	start, size := 0, 0
-	for i, c := range changes {
-		more := len(c.Key) + len(c.Value)
-		if i > start && (i-start == ledger.MaxChanges || size+more > ledger.MaxChangeSet) {
-			parts = append(parts, changes[start:i])
-			start, size = i, 0
-		}
-		size += more
-	}
-	if start < len(changes) {
-		parts = append(parts, changes[start:])
+	for len(changes) > 0 {
+		n := ledger.Fitting(changes)
+		parts, changes = append(parts, changes[:n]), changes[n:]
 	}
 	return parts
 }

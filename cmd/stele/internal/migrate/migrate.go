@@ -53,6 +53,14 @@ type Step struct {
 	Items []Item
 }
 
+// place is the step's id for a report; empty for the only state of a source without a history.
+func (s Step) place() string {
+	if s.State && s.Number == 0 {
+		return ""
+	}
+	return s.ID
+}
+
 // Item is one name that is set or deleted.
 type Item struct {
 	Name string

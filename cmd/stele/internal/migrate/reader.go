@@ -61,7 +61,7 @@ const (
 
 // Unfit is an item that the ledger would reject.
 type Unfit struct {
-	// Step is the step's id.
+	// Step is the step's id; empty in a source without a history.
 	Step, Name string
 	Err        error
 }
@@ -229,7 +229,7 @@ func (r *Reader) place(step Step) map[ledger.Tenant][]ledger.Change {
 			err = fmt.Errorf("it would become %s, as %s does", key, other)
 		}
 		if err != nil {
-			r.Unfit(Unfit{step.ID, item.Name, err})
+			r.Unfit(Unfit{step.place(), item.Name, err})
 			unfits = append(unfits, unfit{t, item.Name, err})
 			continue
 		}

@@ -33,7 +33,7 @@ type state struct {
 	// commits are the newest of all tenants. They are nil when the page refreshes itself:
 	// reading them is recorded for tenants that require it.
 	commits []*stelev1.PlacedCommit
-	more    bool // than the commits
+	more    bool // more commits, or commits that were not looked at
 }
 
 // Show shows the fleet.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/stelehq/stele/internal/gateway/console/format"
 	"github.com/stelehq/stele/internal/gateway/console/page"
 	"github.com/stelehq/stele/internal/wire"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -82,4 +83,16 @@ func dayOf(info *stelev1.CommitInfo) string {
 // namedChanges are the changes that a commit's line in the history names.
 func namedChanges(c *stelev1.Commit) []*stelev1.Change {
 	return c.Changes[:min(len(c.Changes), keysShown)]
+}
+
+// moreKeys counts the keys that a commit's line does not name; empty if it names all.
+func moreKeys(info *stelev1.CommitInfo) string {
+	more := len(info.Commit.Changes) - keysShown
+	switch {
+	case info.MoreChanges:
+		return "and more than " + format.Plural(max(more, 0), "other key")
+	case more > 0:
+		return "and " + format.Plural(more, "more key")
+	}
+	return ""
 }

@@ -219,11 +219,15 @@ func (a *axis) summary(marks int) string {
 	return text
 }
 
-// ticks are times at equal distances.
+// ticks are times at equal distances: fewer of them if they would be less than a second apart,
+// because their labels would repeat.
 func (a *axis) ticks() (out []time.Time) {
-	w := a.window()
-	for i := range axisTicks {
-		out = append(out, w.from.Add(w.length()/(axisTicks-1)*time.Duration(i)))
+	w, spaces := a.window(), time.Duration(axisTicks-1)
+	for spaces > 1 && w.length() < spaces*time.Second {
+		spaces /= 2
+	}
+	for i := range spaces + 1 {
+		out = append(out, w.from.Add(w.length()/spaces*i))
 	}
 	return out
 }

@@ -92,10 +92,11 @@ type results struct {
 	query
 	matches  []match
 	reasons  []reason
-	searched uint64 // keys
-	skipped  uint64 // secrets, whose values are not searched
-	next     string // the address that continues the search; empty at its end
-	tenants  int    // that were searched; 0 for one
+	searched uint64          // keys
+	skipped  uint64          // secrets, whose values are not searched
+	next     string          // the address that continues the search; empty at its end
+	tenants  int             // that were searched; 0 for one
+	partly   []ledger.Tenant // tenants of which not all keys were searched
 	problem  string
 }
 
@@ -191,6 +192,9 @@ func (r *results) searchTenants(ctx context.Context, v *page.View) error {
 	}
 	for i, t := range list.Tenants {
 		r.add(ledger.Tenant(t.Tenant), answers[i])
+		if answers[i].NextPageToken != "" {
+			r.partly = append(r.partly, ledger.Tenant(t.Tenant))
+		}
 	}
 	r.tenants = len(list.Tenants)
 	if list.NextPageToken != "" {

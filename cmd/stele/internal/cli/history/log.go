@@ -146,7 +146,7 @@ func printLog(ctx context.Context, s *session.Session, req *stelev1.ListCommitsR
 		switch {
 		case s.Format == "text" && !l.changes:
 			rows = append(rows, []string{
-				render.Revision(s.Name(c.Revision)), output.Faint.Render(render.When(info)), render.Role(c), output.Plain(c.Author), signs(c.Changes), output.Subject(c.Message),
+				render.Revision(s.Name(c.Revision)), output.Faint.Render(render.When(info)), render.Role(c), output.Plain(c.Author), signs(info), output.Subject(c.Message),
 			})
 			return nil
 		case s.Format == "text" && printed > 1:
@@ -183,10 +183,10 @@ func oldestFirst(ctx context.Context, s *session.Session, req *stelev1.ListCommi
 	return err
 }
 
-// signs counts sets and deletes: +2 -1.
-func signs(changes []*stelev1.Change) string {
+// signs counts sets and deletes: +2 -1, and ends with ... if more are not listed.
+func signs(info *stelev1.CommitInfo) string {
 	set, deleted := 0, 0
-	for _, ch := range changes {
+	for _, ch := range info.Commit.Changes {
 		if ch.Delete {
 			deleted++
 		} else {
@@ -199,6 +199,9 @@ func signs(changes []*stelev1.Change) string {
 	}
 	if deleted > 0 {
 		parts = append(parts, fmt.Sprintf("-%d", deleted))
+	}
+	if info.MoreChanges {
+		parts = append(parts, "...")
 	}
 	return strings.Join(parts, " ")
 }

@@ -161,6 +161,9 @@ func showCommit(ctx context.Context, s *session.Session, info *stelev1.CommitInf
 			return err
 		}
 	}
+	if info.MoreChanges {
+		return pointToDiff(s, c)
+	}
 	return showInherited(s, c, effect)
 }
 
@@ -180,5 +183,10 @@ func showInherited(s *session.Session, c *stelev1.Commit, effect *stelev1.DiffRe
 	if effect.NextPageToken == "" {
 		return nil
 	}
+	return pointToDiff(s, c)
+}
+
+// pointToDiff prints the command that lists all changes of a commit.
+func pointToDiff(s *session.Session, c *stelev1.Commit) error {
 	return s.Printf("  ... all: stele diff %s %s --tenant %s\n", ledger.Revision(c.Revision-1), ledger.Revision(c.Revision), c.Tenant)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
@@ -114,11 +115,7 @@ func reportAgreements(all map[ledger.Tenant]*agreement) {
 	for _, t := range slices.Sorted(maps.Keys(all)) {
 		a := all[t]
 		list(fmt.Sprintf("keys of %s that differ from the source (--prune sets them)", t), texts(a.Differs))
-		var unfit []string
-		for _, name := range slices.Sorted(maps.Keys(a.Unfit)) {
-			unfit = append(unfit, name+": "+a.Unfit[name])
-		}
-		list(fmt.Sprintf("names that %s does not have as the source has them now", t), unfit)
+		list(fmt.Sprintf("names of the source that could not be imported into %s, with the reasons above", t), slices.Sorted(maps.Keys(a.Unfit)))
 		list(fmt.Sprintf("keys of %s that the source does not have (--prune deletes them)", t), texts(a.Kept))
 		list(fmt.Sprintf("keys of %s set to the value in the source", t), texts(a.Reset))
 		list(fmt.Sprintf("keys of %s deleted because the source does not have them", t), texts(a.Pruned))
@@ -135,14 +132,23 @@ func texts(keys []ledger.Key) []string {
 
 // disagreement is an error if a tenant is not as the source.
 func disagreement(all map[ledger.Tenant]*agreement) error {
-	wrong := 0
-	for _, a := range all {
-		if !a.Agrees {
-			wrong++
+	var wrong []string
+	try := "--prune, to set the keys to the values of the source"
+	for _, t := range slices.Sorted(maps.Keys(all)) {
+		if !all[t].Agrees {
+			wrong = append(wrong, string(t))
+		}
+		if len(all[t].Unfit) > 0 {
+			try = "the import again after correcting the names in the source"
 		}
 	}
-	if wrong == 0 {
+	if len(wrong) == 0 {
 		return nil
 	}
-	return failure.With(failure.Conflict, fmt.Errorf("%s not equal to the source", output.Count(wrong, "tenant")))
+	const named = 5
+	err := fmt.Errorf("not equal to the source: %s", strings.Join(wrong[:min(len(wrong), named)], ", "))
+	if more := len(wrong) - named; more > 0 {
+		err = fmt.Errorf("%w and %d more", err, more)
+	}
+	return failure.Try(failure.With(failure.Conflict, err), "%s", try)
 }

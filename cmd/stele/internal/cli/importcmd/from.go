@@ -160,18 +160,16 @@ func importFrom(ctx context.Context, s *session.Session, o importOptions, name s
 // allNames is the value of --as-strings without a prefix.
 const allNames = "*"
 
-// reportSkipped lists files that are not read, by extension.
+// reportSkipped lists files that are not read, by the reason.
 func reportSkipped(skipped document.Skipped) {
-	total := 0
-	for _, class := range skipped {
-		total += class.Count
-	}
-	if total == 0 {
+	if skipped.Count() == 0 {
 		return
 	}
-	fmt.Fprintf(output.Stderr, "%s not read (read are %s):\n", output.Count(total, "file"), strings.Join(document.Extensions(), ", "))
-	for _, extension := range slices.Sorted(maps.Keys(skipped)) {
-		class := skipped[extension]
+	fmt.Fprintf(output.Stderr, "%s not read:\n", output.Count(skipped.Count(), "file"))
+	list := func(class *document.Class, what string) {
+		if class.Count == 0 {
+			return
+		}
 		var names []string
 		for _, name := range class.Examples {
 			names = append(names, output.Plain(name))
@@ -179,7 +177,16 @@ func reportSkipped(skipped document.Skipped) {
 		if class.Count > len(names) {
 			names = append(names, "...")
 		}
-		fmt.Fprintf(output.Stderr, "  %d %s: %s\n", class.Count, cmp.Or(output.Plain(extension), "without an extension"), strings.Join(names, ", "))
+		fmt.Fprintf(output.Stderr, "  %s: %s\n", what, strings.Join(names, ", "))
+	}
+	for _, extension := range slices.Sorted(maps.Keys(skipped.Formats)) {
+		class := skipped.Formats[extension]
+		list(class, fmt.Sprintf("%d %s", class.Count, cmp.Or(output.Plain(extension), "without an extension")))
+	}
+	list(&skipped.Links, fmt.Sprintf("%d not a regular file", skipped.Links.Count))
+	list(&skipped.Templates, output.Count(skipped.Templates.Count, "Helm template")+" (not values: run helm template, and import its output)")
+	if len(skipped.Formats) > 0 {
+		fmt.Fprintf(output.Stderr, "formats that can be read: %s\n", strings.Join(document.Extensions(), ", "))
 	}
 }
 

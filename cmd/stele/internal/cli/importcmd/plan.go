@@ -139,11 +139,14 @@ func (p *plan) read(ctx context.Context, cfg migrate.Config, dryRun bool) error 
 // --skip-unfit, and with --dry-run the effect of the import.
 func (p *plan) report(o importOptions) error {
 	for _, u := range p.misfits {
-		more := ""
-		if u.steps > 1 {
-			more = fmt.Sprintf(" (and %d later)", u.steps-1)
+		at := ""
+		if u.Step != "" {
+			at = " at " + u.Step
 		}
-		fmt.Fprintf(output.Stderr, "does not fit: %q at %s%s: %s\n", u.Name, u.Step, more, failure.Message(u.Err))
+		if u.steps > 1 {
+			at += fmt.Sprintf(" (and %d later)", u.steps-1)
+		}
+		fmt.Fprintf(output.Stderr, "cannot import %q%s: %s\n", u.Name, at, failure.Message(u.Err))
 	}
 	if more := p.unfits - len(p.misfits); more > 0 {
 		fmt.Fprintf(output.Stderr, "and %d more\n", more)
@@ -161,7 +164,7 @@ func (p *plan) report(o importOptions) error {
 	if p.unfits == 0 || o.skipUnfit {
 		return nil
 	}
-	return failure.Try(failure.With(failure.Invalid, fmt.Errorf("nothing was imported: %d of the names and values do not fit", p.unfits)),
+	return failure.Try(failure.With(failure.Invalid, fmt.Errorf("nothing was imported: the ledger cannot accept %s of the source", output.Count(p.unfits, "name"))),
 		"correct them in the source, --rename 's/,/-/g' for names, or --skip-unfit to leave them out")
 }
 

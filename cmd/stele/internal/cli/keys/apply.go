@@ -71,8 +71,7 @@ writes before you confirm, nothing is written.`,
 		case a.prunes:
 			return prune(ctx, s, cmd, &a, cs)
 		}
-		warnOf(ctx, s, cs, false)
-		return s.Commit(ctx, cmd, cs)
+		return warnAndCommit(ctx, s, cmd, cs, false)
 	})
 	a.Add(cmd)
 	flags := cmd.Flags()

@@ -38,6 +38,9 @@ func plan(ctx context.Context, s *session.Session, a *applyFlags, cs *ledger.Cha
 		}
 	}
 	render.WarnRefusals(resp.Refusals)
+	if a.plan { // otherwise the commit warns
+		render.WarnNotChecked(resp.NotChecked)
+	}
 	if s.Format != output.Text {
 		return resp, nil
 	}
@@ -93,6 +96,17 @@ func prune(ctx context.Context, s *session.Session, cmd *cobra.Command, a *apply
 	if yes, err := session.Confirmed(ctx, a.yes, "Apply?"); !yes {
 		return err
 	}
+	return s.Commit(ctx, cmd, cs)
+}
+
+// warnAndCommit commits the change set after the warnings of warnOf. Both together take at
+// most the timeout: half of it is left for the commit if the plan gets no answer.
+func warnAndCommit(ctx context.Context, s *session.Session, cmd *cobra.Command, cs *ledger.ChangeSet, kinds bool) error {
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
+	planning, planned := context.WithTimeout(ctx, s.Timeout/2)
+	defer planned()
+	warnOf(planning, s, cs, kinds)
 	return s.Commit(ctx, cmd, cs)
 }
 

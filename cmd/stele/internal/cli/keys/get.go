@@ -108,29 +108,19 @@ in each of its bases, in their order.`,
 	cmd.Flags().BoolVar(&explain, "explain", false, "show the tenant's own value and the value in each of its bases")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a string as JSON")
 	cmd.Flags().BoolVar(&raw, "raw", false, "print the bytes of the value, without a newline")
-	cmd.Flags().DurationVar(&maxAge, "max-age", 0, "fail if the gateway's data is older, for example 30s (default: warn above 5s)")
+	cmd.Flags().DurationVar(&maxAge, "max-age", 0, "fail if the gateway's data is older, for example 30s (default: only warn above 5s)")
 	cmd.MarkFlagsMutuallyExclusive("json", "raw", "explain")
 	cmd.MarkFlagsMutuallyExclusive("reveal", "explain")
 	return cmd
 }
 
-// warnAge is the age above which a value comes with a warning.
-const warnAge = 5 * time.Second
-
-// checkAge warns if an answer is old, and fails if it is older than maxAge, 0 for any age.
+// checkAge fails if an answer is older than maxAge, 0 for any age.
 func checkAge(snap *stelev1.Snapshot, maxAge time.Duration) error {
-	if snap.GetAge() == nil { // a sink's answer, whose age is not known
+	age := snap.GetAge().AsDuration() // 0 for a sink's answer, whose age is not known
+	if maxAge == 0 || age <= maxAge {
 		return nil
 	}
-	age := snap.GetAge().AsDuration()
-	what := fmt.Sprintf("the gateway's data is %s old: it does not hear from the journal or its upstream", age.Round(100*time.Millisecond))
-	switch {
-	case maxAge > 0 && age > maxAge:
-		return failure.Try(failure.With(failure.Other, fmt.Errorf("%s, and --max-age is %s", what, maxAge)), "stele doctor, or another gateway")
-	case age > warnAge:
-		fmt.Fprintln(output.Stderr, "warning: "+what)
-	}
-	return nil
+	return failure.Try(failure.With(failure.Other, fmt.Errorf("the gateway's data is %s old, and --max-age is %s", age.Round(100*time.Millisecond), maxAge)), "stele doctor, or another gateway")
 }
 
 // getSeveral prints several keys of one revision. Those that are not set are an error.

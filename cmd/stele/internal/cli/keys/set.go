@@ -68,8 +68,7 @@ value of another type. Nothing is written if all keys already have these values.
 		if err := w.Into(&cs); err != nil {
 			return err
 		}
-		warnOf(ctx, s, &cs, !asString)
-		return s.Commit(ctx, cmd, &cs)
+		return warnAndCommit(ctx, s, cmd, &cs, !asString)
 	})
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		return fmt.Errorf("%w: write \"--\" before values that begin with \"-\"", err)

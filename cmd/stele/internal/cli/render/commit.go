@@ -46,6 +46,8 @@ type Commit struct {
 	Changes []change `json:"changes"`
 	// Partial reports that it also changed keys which the caller may not read.
 	Partial bool `json:"partial,omitempty"`
+	// MoreChanges reports that it changed more inherited values than are listed.
+	MoreChanges bool `json:"more_changes,omitempty"`
 }
 
 // Origins is where a commit came from, as -o json and -o yaml print it.
@@ -136,7 +138,7 @@ func CommitObject(info *stelev1.CommitInfo) Commit {
 	o := Commit{
 		Tenant: c.Tenant, Revision: c.Revision, ID: hex.EncodeToString(info.Id), Parent: hex.EncodeToString(c.Parent),
 		Time: RFC3339(c.Time), Author: c.Author, Operator: c.ByOperator, Message: c.Message, RequestID: c.RequestId,
-		Origins: OriginObjects(c.Origin), Changes: changeObjects(c.Changes), Partial: info.Partial,
+		Origins: OriginObjects(c.Origin), Changes: changeObjects(c.Changes), Partial: info.Partial, MoreChanges: info.MoreChanges,
 	}
 	if info.EffectiveTime != nil {
 		o.EffectiveTime = RFC3339(info.EffectiveTime)

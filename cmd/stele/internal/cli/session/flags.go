@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -35,8 +36,21 @@ func (c *Flags) Connected(run func(ctx context.Context, s *Session, args []strin
 			return err
 		}
 		defer s.Conn.Close()
-		ctx := conn.Bounded(cmd.Context(), conn.Wait{Timeout: c.Timeout, Notice: func(what string) { fmt.Fprintf(output.Stderr, "waiting for %s\n", what) }})
-		return run(s.ActFor(ctx), s, args)
+		return run(s.ActFor(conn.WithPolicy(cmd.Context(), c.policy())), s, args)
+	}
+}
+
+// policy reports long waits and, once, old data.
+func (c *Flags) policy() conn.Policy {
+	var old sync.Once
+	return conn.Policy{
+		Timeout: c.Timeout,
+		Waiting: func(what string) { fmt.Fprintf(output.Stderr, "waiting for %s\n", what) },
+		Old: func(age time.Duration) {
+			old.Do(func() {
+				output.Warn(fmt.Sprintf("the gateway's data is %s old: it does not hear from the journal or its upstream", age.Round(100*time.Millisecond)))
+			})
+		},
 	}
 }
 

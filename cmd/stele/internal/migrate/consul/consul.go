@@ -130,6 +130,6 @@ func (*Source) Name() string { return "consul" }
 // Steps yields the state.
 func (s *Source) Steps(context.Context) iter.Seq2[migrate.Step, error] {
 	return func(yield func(migrate.Step, error) bool) {
-		yield(migrate.Step{ID: "its state", State: true, Items: s.items}, nil)
+		yield(migrate.Step{ID: "current state", State: true, Items: s.items}, nil)
 	}
 }

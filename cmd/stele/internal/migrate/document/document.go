@@ -91,17 +91,26 @@ func Extensions() []string {
 	return all
 }
 
-// Read reads a file that has a Name. With flatten, each leaf becomes a value of its own.
+// Read reads a file that has a Name. With flatten, each leaf becomes a value of its own. The
+// error is ErrTemplate for a Helm template.
 func Read(file string, data []byte, flatten bool) (Document, error) {
-	var doc Document
-	name, _ := Name(file)
 	f, ok := formatOf(file)
 	if !ok {
-		return doc, fmt.Errorf("files with the extension %q are not read", path.Ext(file))
+		return Document{}, fmt.Errorf("files with the extension %q are not read", path.Ext(file))
 	}
 	if len(data) > MaxSize {
-		return doc, ErrTooLarge
+		return Document{}, ErrTooLarge
 	}
+	name, _ := Name(file)
+	doc, err := read(f, name, data, flatten)
+	if err = template(file, data, err); err != nil {
+		return Document{}, err
+	}
+	return doc, nil
+}
+
+func read(f format, name string, data []byte, flatten bool) (Document, error) {
+	var doc Document
 	plain, latin1, err := decode(f, data)
 	if err != nil {
 		return doc, err

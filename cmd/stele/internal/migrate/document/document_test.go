@@ -1,6 +1,8 @@
 package document
 
 import (
+	"errors"
+	"strings"
 	"testing"
 
 	"github.com/stelehq/stele/cmd/stele/internal/yamljson"
@@ -102,15 +104,47 @@ func TestName(t *testing.T) {
 }
 
 func TestSkipped(t *testing.T) {
-	s := make(Skipped)
+	var s Skipped
 	for _, file := range []string{"a/1.TXT", "a/2.txt", "3.txt", "4.txt", "Makefile"} {
-		s.Add(file)
+		s.AddFormat(file)
 	}
-	if c := s[".txt"]; c.Count != 4 || len(c.Examples) != 3 || c.Examples[0] != "a/1.TXT" {
+	s.Links.Add("link")
+	if n := s.Count(); n != 6 {
+		t.Errorf("%d files, want 6", n)
+	}
+	if c := s.Formats[".txt"]; c.Count != 4 || len(c.Examples) != 3 || c.Examples[0] != "a/1.TXT" {
 		t.Errorf(".txt: %+v", c)
 	}
-	if c := s[""]; c == nil || c.Count != 1 {
+	if c := s.Formats[""]; c == nil || c.Count != 1 {
 		t.Errorf("without an extension: %+v", c)
+	}
+}
+
+func TestRead_Template(t *testing.T) {
+	for _, tc := range []struct{ file, text, want string }{
+		{"chart/templates/a.yaml", "replicas: {{ .Values.replicas }}", "template"},
+		{"chart/templates/b/a.yaml", "{{- if true }}\na: 1\n{{- end }}", "template"},
+		{"templates/a.yaml", "name: '{{ include \"chart.name\" . }}'", "template"},
+		{"templates/a.json", `{"a": {{ .Release.Name | quote }}}`, "template"},
+		{"templates/mail.json", `{"text": "Dear {{name}}"}`, "read"},
+		{"templates/a.yaml", "a: 1", "read"},
+		{"values.yaml", "a: '{{ .Values.b }}'", "read"},
+		{"values.yaml", "a: {{ .Values.b }}", "if it is a template, import the rendered file instead"},
+		{"templates.yaml", "a: {{ .Values.b }}", "if it is a template, import the rendered file instead"},
+	} {
+		doc, err := Read(tc.file, []byte(tc.text), false)
+		got := "read"
+		switch {
+		case errors.Is(err, ErrTemplate):
+			got = "template"
+		case err != nil:
+			got = err.Error()
+		case len(doc.Values) != 1:
+			t.Errorf("%s: %v", tc.file, doc.Values)
+		}
+		if !strings.HasSuffix(got, tc.want) {
+			t.Errorf("%s with %s: %s, want %s", tc.file, tc.text, got, tc.want)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package document
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"strings"
@@ -28,6 +29,10 @@ func TestRead_Repositories(t *testing.T) {
 			return err
 		}
 		doc, err := Read(path, data, false)
+		if errors.Is(err, ErrTemplate) {
+			got.WriteString(path + ": a template\n")
+			return nil
+		}
 		if err != nil {
 			return err
 		}

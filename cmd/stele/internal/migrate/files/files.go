@@ -3,6 +3,7 @@ package files
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -52,7 +53,7 @@ func Open(ctx context.Context, cfg Config) (*Source, error) {
 	}
 	defer root.Close()
 	r := reader{
-		Source: Source{skipped: make(document.Skipped)}, root: root, cfg: cfg,
+		root: root, cfg: cfg,
 		owners: make(map[string]string),
 	}
 	err = fs.WalkDir(root.FS(), only, func(path string, entry fs.DirEntry, err error) error {
@@ -88,8 +89,12 @@ type reader struct {
 // add reads one file. A file that cannot be read as a document is an item with a fault.
 func (r *reader) add(path string, entry fs.DirEntry) error {
 	name, ok := document.Name(path)
-	if !ok || !entry.Type().IsRegular() {
-		r.skipped.Add(path)
+	switch {
+	case !entry.Type().IsRegular():
+		r.skipped.Links.Add(path)
+		return nil
+	case !ok:
+		r.skipped.AddFormat(path)
 		return nil
 	}
 	data, err := r.read(path)
@@ -97,6 +102,10 @@ func (r *reader) add(path string, entry fs.DirEntry) error {
 		return err
 	}
 	doc, err := document.Read(path, data, r.cfg.Flatten)
+	if errors.Is(err, document.ErrTemplate) {
+		r.skipped.Templates.Add(path)
+		return nil
+	}
 	if err != nil {
 		r.faults = append(r.faults, migrate.Item{Name: name, Fault: fmt.Errorf("%s: %w", path, err)})
 		return nil
@@ -136,6 +145,6 @@ func (s *Source) Name() string { return "files" }
 // Steps yields the state.
 func (s *Source) Steps(context.Context) iter.Seq2[migrate.Step, error] {
 	return func(yield func(migrate.Step, error) bool) {
-		yield(migrate.Step{ID: "their state", State: true, Items: s.items}, nil)
+		yield(migrate.Step{ID: "current state", State: true, Items: s.items}, nil)
 	}
 }

@@ -45,6 +45,7 @@ func TestOpen(t *testing.T) {
 	write(t, dir, map[string]string{
 		"a.yaml": "x: 1\n", "b/c.properties": "k=\xfc\n", "b/.env": "A=1", "b/notes": "", ".git/config.json": "1",
 		"twice.json": "\"\xff\xff\"", "twice.toml": "x = 1", "b/d.json": "1", "b/d.yaml": "2",
+		"templates/a.yaml": "a: {{ .Values.a }}",
 	})
 	for link, target := range map[string]string{"link.yaml": "a.yaml", "out.yaml": filepath.Join(outside, "secret.yaml"), "out": outside} {
 		if err := os.Symlink(target, filepath.Join(dir, link)); err != nil {
@@ -63,7 +64,11 @@ func TestOpen(t *testing.T) {
 	if d := cmp.Diff(want, items(t, s)); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
-	skipped := document.Skipped{"": {Count: 2, Examples: []string{"b/notes", "out"}}, ".yaml": {Count: 2, Examples: []string{"link.yaml", "out.yaml"}}}
+	skipped := document.Skipped{
+		Formats:   map[string]*document.Class{"": {Count: 1, Examples: []string{"b/notes"}}},
+		Links:     document.Class{Count: 3, Examples: []string{"link.yaml", "out", "out.yaml"}},
+		Templates: document.Class{Count: 1, Examples: []string{"templates/a.yaml"}},
+	}
 	if d := cmp.Diff(skipped, s.Skipped()); d != "" {
 		t.Errorf("skipped (-want +got):\n%s", d)
 	}

@@ -21,7 +21,8 @@ import (
 
 // Source is a repository up to a commit.
 type Source struct {
-	dir string
+	// root is what the files' paths begin with.
+	dir, root string
 	// skipped are the files of the last commit that are not read.
 	skipped document.Skipped
 	// folder restricts it, empty for all.
@@ -53,7 +54,7 @@ type Config struct {
 
 // Open lists the commits that changed files which begin with the root.
 func Open(ctx context.Context, cfg Config) (*Source, error) {
-	s := &Source{dir: cfg.Dir, flatten: cfg.Flatten}
+	s := &Source{dir: cfg.Dir, root: cfg.Root, flatten: cfg.Flatten}
 	if i := strings.LastIndexByte(cfg.Root, '/'); i > 0 {
 		s.folder = cfg.Root[:i]
 	}
@@ -61,7 +62,7 @@ func Open(ctx context.Context, cfg Config) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find %q in the repository %s: %w", cfg.Ref, cfg.Dir, err)
 	}
-	if s.skipped, err = s.listSkipped(ctx, strings.TrimSpace(tip), cfg.Root); err != nil {
+	if s.skipped, err = s.listSkipped(ctx, strings.TrimSpace(tip)); err != nil {
 		return nil, fmt.Errorf("list the files of %s: %w", cfg.Dir, err)
 	}
 	args := []string{
@@ -128,7 +129,11 @@ func (s *Source) replay(ctx context.Context, yield func(migrate.Step) bool) erro
 		return err
 	}
 	defer blobs.close()
-	t := &tree{flatten: s.flatten, blobs: blobs, files: make(map[string]map[string]string), owners: make(map[string]string), unread: make(map[string]string)}
+	t := &tree{
+		flatten: s.flatten, blobs: blobs, files: make(map[string]map[string]string), owners: make(map[string]string), unread: make(map[string]string),
+		templates: make(map[string]bool),
+	}
+	defer func() { s.setTemplates(t.templates) }()
 	changes, err := s.openChanges(ctx)
 	if err != nil {
 		return err

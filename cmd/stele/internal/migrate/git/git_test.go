@@ -175,25 +175,44 @@ func TestSteps_TimeAuthorAndMessage(t *testing.T) {
 	}
 }
 
-// Symbolic links are skipped and counted, as an import of files does.
-func TestSkipped_Links(t *testing.T) {
+// Symbolic links and Helm templates of the last commit are skipped and counted, as an import of
+// files does.
+func TestSkipped(t *testing.T) {
 	r := newRepository(t)
 	r.write("a.yaml", "1")
 	r.write("b/notes", "text")
 	if err := os.Symlink("a.yaml", filepath.Join(r.dir, "link.yaml")); err != nil {
 		t.Fatal(err)
 	}
+	r.write("templates/kept.yaml", "a: 1")
+	r.write("templates/removed.yaml", "a: {{ .Values.a }}")
+	r.write("templates/rendered.yaml", "a: {{ .Values.a }}")
+	r.write("templates/x.yaml", "x: 1")
 	r.commit("first")
+	r.git("rm", "-q", "templates/removed.yaml")
+	r.write("templates/rendered.yaml", "a: 2")
+	r.write("templates/x.yaml", "x: {{ .Values.x }}")
+	r.commit("second")
 	s, err := Open(t.Context(), Config{Dir: r.dir, Ref: "HEAD"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := document.Skipped{"": {Count: 1, Examples: []string{"b/notes"}}, ".yaml": {Count: 1, Examples: []string{"link.yaml"}}}
+	for _, err := range s.Steps(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := document.Skipped{
+		Formats:   map[string]*document.Class{"": {Count: 1, Examples: []string{"b/notes"}}},
+		Links:     document.Class{Count: 1, Examples: []string{"link.yaml"}},
+		Templates: document.Class{Count: 1, Examples: []string{"templates/x.yaml"}},
+	}
 	if d := cmp.Diff(want, s.Skipped()); d != "" {
 		t.Errorf("skipped (-want +got):\n%s", d)
 	}
-	if got := r.steps(Config{}); len(got) != 1 || got[0] != "first: a=1" {
-		t.Errorf("the steps are %q", got)
+	steps := []string{`first: a=1 templates/kept={"a":1} templates/x={"x":1}`, `second: templates/rendered={"a":2} -templates/x`}
+	if d := cmp.Diff(steps, r.steps(Config{})); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
 	}
 }
 

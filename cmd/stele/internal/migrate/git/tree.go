@@ -1,6 +1,7 @@
 package git
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -19,6 +20,8 @@ type tree struct {
 	owners map[string]string
 	// unread are the documents' names whose newest file could not be read, by path.
 	unread map[string]string
+	// templates are the paths of Helm templates.
+	templates map[string]bool
 }
 
 // apply advances to the next commit, and returns the changes. A document that cannot be
@@ -33,6 +36,7 @@ func (t *tree) apply(files []file) ([]migrate.Item, error) {
 			continue
 		}
 		said[f.path] = nil
+		delete(t.templates, f.path)
 		if unread := t.unread[f.path]; unread != "" {
 			all = append(all, migrate.Item{Name: unread, Repaired: true})
 			delete(t.unread, f.path)
@@ -45,6 +49,10 @@ func (t *tree) apply(files []file) ([]migrate.Item, error) {
 			return nil, err
 		}
 		values := doc.Values
+		if errors.Is(fault, document.ErrTemplate) {
+			t.templates[f.path] = true
+			continue
+		}
 		if fault != nil {
 			all = append(all, migrate.Item{Name: name, Fault: fmt.Errorf("%s: %w", f.path, fault)})
 			t.unread[f.path] = name
