@@ -121,6 +121,7 @@ type authorizedCall struct {
 	context.Context
 	method *policy.Method
 	caller Caller
+	begun  time.Time
 }
 
 // authorizedKey is the key of the *authorizedCall itself.
@@ -137,7 +138,7 @@ func (a *authorizedCall) Value(key any) any {
 func (g interceptor) receiving(method string, handle unaryMethod) unaryMethod {
 	return func(srv any, ctx context.Context, _ func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
 		begun := time.Now()
-		call, err := g.authorizeCall(ctx, method)
+		call, err := g.authorizeCall(ctx, method, begun)
 		if err != nil {
 			return nil, g.ended(ctx, method, begun, err)
 		}
@@ -156,10 +157,10 @@ func (g interceptor) receiving(method string, handle unaryMethod) unaryMethod {
 	}
 }
 
-func (g interceptor) authorizeCall(ctx context.Context, method string) (_ *authorizedCall, err error) {
+func (g interceptor) authorizeCall(ctx context.Context, method string, begun time.Time) (_ *authorizedCall, err error) {
 	defer catch(&err)
 	m, c, err := g.authorize(ctx, method)
-	return &authorizedCall{ctx, m, c}, err
+	return &authorizedCall{ctx, m, c, begun}, err
 }
 
 // ended counts a call, and returns its error as callers get it.
