@@ -15,6 +15,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/gateway/policy"
 	"github.com/stelehq/stele/internal/gateway/replication"
+	"github.com/stelehq/stele/internal/gateway/watch"
 	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
@@ -102,15 +103,13 @@ func actAs(p *identity.Principal, header []string) (ledger.Tenant, error) {
 }
 
 func (g interceptor) unary(ctx context.Context, req any, call *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
-	begun := time.Now()
-	resp, err := g.handle(ctx, req, handle)
-	return resp, g.ended(ctx, call.FullMethod, begun, err)
+	authorized := ctx.Value(authorizedKey{}).(*authorizedCall)
+	resp, err := g.handle(ctx, authorized.method, authorized.caller, req, handle)
+	return resp, g.ended(ctx, call.FullMethod, authorized.begun, err)
 }
 
-func (g interceptor) handle(ctx context.Context, req any, handle grpc.UnaryHandler) (_ any, err error) {
+func (g interceptor) handle(ctx context.Context, m *policy.Method, c Caller, req any, handle grpc.UnaryHandler) (_ any, err error) {
 	defer catch(&err)
-	call := ctx.Value(authorizedKey{}).(*authorizedCall)
-	m, c := call.method, call.caller
 	if c.Principal == nil {
 		return handle(ctx, req)
 	}
@@ -136,8 +135,11 @@ func (g interceptor) handle(ctx context.Context, req any, handle grpc.UnaryHandl
 		return g.forwarder.Call(ctx, m, req) // recorded there
 	}
 	resp, err := handle(ctx, req)
-	if built, ok := resp.(proto.Message); ok && err == nil { // it may wait for the record
-		release, err := g.reserveAnswer(ctx, built)
+	answer, _ := resp.(proto.Message)
+	size := int64(0)
+	if answer != nil && err == nil { // it may wait for the record
+		size = int64(proto.Size(answer))
+		release, err := g.reserveAnswer(ctx, size)
 		if err != nil {
 			return nil, err
 		}
@@ -145,14 +147,13 @@ func (g interceptor) handle(ctx context.Context, req any, handle grpc.UnaryHandl
 	}
 	// Here, so that no handler can forget it; an answer that must be recorded and is not
 	// never leaves.
-	answer, _ := resp.(proto.Message)
 	if lost := g.policy.RecordRead(ctx, c, m, message, answer); lost != nil && !errors.Is(err, ledger.ErrUnknownOutcome) {
 		return nil, lost
 	}
 	if err != nil {
 		return nil, err
 	}
-	return g.counted(ctx, c, resp)
+	return g.counted(ctx, c, answer, size)
 }
 
 // check validates a request against the constraints in the schema, except those on the
@@ -299,7 +300,12 @@ func (s *checkedStream) RecvMsg(m any) error {
 }
 
 func (s *checkedStream) SendMsg(m any) error {
-	a, err := s.g.counted(s.ctx, policy.CallerOf(s.ctx), m)
+	c := policy.CallerOf(s.ctx)
+	if _, shared := m.(watch.Frame); shared { // its body has its memory
+		return s.ServerStream.SendMsg(answer{message: m, quota: s.g.policy.QuotaOf(c), client: conn.FromContext(s.ctx)})
+	}
+	message := m.(proto.Message)
+	a, err := s.g.counted(s.ctx, c, message, int64(proto.Size(message)))
 	if err != nil {
 		return err
 	}

@@ -60,7 +60,7 @@ func (f *fixture) incoming(t testing.TB, tenant ledger.Tenant, roles ...identity
 
 // maxGetAllocations is what TestGet_Allocations measured when it was written, and two
 // more.
-const maxGetAllocations = 14
+const maxGetAllocations = 12
 
 func TestGet_Allocations(t *testing.T) {
 	f := start(t)

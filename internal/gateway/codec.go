@@ -51,22 +51,11 @@ type answer struct {
 // Smaller ones are bounded by the number of calls.
 const largeAnswer = 32 << 10
 
-// counted makes the codec count an answer. It waits for memory for a large one; an answer
-// that it returns must be passed to the codec.
-func (g *Gateway) counted(ctx context.Context, c Caller, message any) (any, error) {
-	if c.Principal == nil {
-		return message, nil
-	}
+// counted makes the codec count an answer, which has an encoded size. It waits for memory for a
+// large one; an answer that it returns must be passed to the codec.
+func (g *Gateway) counted(ctx context.Context, c Caller, message proto.Message, size int64) (any, error) {
 	a := answer{message: message, quota: g.policy.QuotaOf(c), share: g.cfg.Budget.Answers}
-	if _, shared := message.(watch.Frame); shared { // its body has its memory
-		a.client = conn.FromContext(ctx)
-		return a, nil
-	}
-	m, ok := message.(proto.Message)
-	if !ok {
-		return message, nil
-	}
-	if size := int64(proto.Size(m)); size >= largeAnswer {
+	if size >= largeAnswer {
 		if err := a.share.Acquire(ctx, size); err != nil {
 			return nil, err
 		}

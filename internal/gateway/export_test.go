@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/stelehq/stele/internal/gateway/policy"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -30,7 +31,7 @@ func (g *Gateway) Registered() []string {
 // encoded answer, without a connection. It returns the size of the answer in bytes.
 func (g *Gateway) HandleGet(ctx context.Context, req *stelev1.GetRequest) (int, error) {
 	calls := interceptor{g}
-	call, err := calls.authorizeCall(ctx, stelev1.Config_Get_FullMethodName)
+	call, err := calls.authorizeCall(ctx, stelev1.Config_Get_FullMethodName, time.Now())
 	if err != nil {
 		return 0, err
 	}

@@ -39,36 +39,42 @@ func changeSet(c Caller, viewer *policy.Viewer, req *stelev1.CommitRequest) (led
 		Viewer:     viewer,
 		Changes:    make([]ledger.Change, len(req.Changes)),
 	}
-	var wrong ledger.InvalidError
-	note := func(err error, field string, index ...any) {
-		if err != nil {
-			wrong.Violations = append(wrong.Violations, ledger.Violation{Field: fmt.Sprintf(field, index...), Description: err.Error()})
-		}
+	var wrong []ledger.Violation
+	refuse := func(field string, err error) {
+		wrong = append(wrong, ledger.Violation{Field: field, Description: err.Error()})
 	}
 	for i, ch := range req.Changes {
-		if len(wrong.Violations) >= ledger.MaxViolations {
+		if len(wrong) >= ledger.MaxViolations {
 			break
 		}
 		key, err := ledger.ParseKey(ch.Key)
-		note(err, "changes[%d].key", i)
+		if err != nil {
+			refuse(fmt.Sprintf("changes[%d].key", i), err)
+		}
 		cs.Changes[i] = ledger.Change{Key: key, Delete: ch.Delete}
-		if ch.Value != "" {
-			cs.Changes[i].Value, err = ledger.ParseValue(ch.Value)
-			note(err, "changes[%d].value", i)
+		if ch.Value == "" {
+			continue
+		}
+		if cs.Changes[i].Value, err = ledger.ParseValue(ch.Value); err != nil {
+			refuse(fmt.Sprintf("changes[%d].value", i), err)
 		}
 	}
 	for i, p := range req.Preconditions {
-		if len(wrong.Violations) >= ledger.MaxViolations {
+		if len(wrong) >= ledger.MaxViolations {
 			break
 		}
 		key, err := ledger.ParseKey(p.Key)
-		note(err, "preconditions[%d].key", i)
+		if err != nil {
+			refuse(fmt.Sprintf("preconditions[%d].key", i), err)
+		}
 		cs.Preconditions = append(cs.Preconditions, ledger.Precondition{Key: key, Revision: ledger.Revision(p.Revision), ID: p.CommitId})
 	}
 	cs.ExpectedHead, cs.ExpectedHeadID = revision(req.ExpectedHead), req.ExpectedHeadId
 	cs.AllowInvalid, cs.AllowEmpty = req.AllowInvalid, req.AllowEmpty
 	if in := req.Import; in != nil {
-		note(in.Time.CheckValid(), "import.time")
+		if err := in.Time.CheckValid(); err != nil {
+			refuse("import.time", err)
+		}
 		cs.Author = in.Author
 		cs.Import = &ledger.Import{Time: in.Time.AsTime(), Importer: c.Subject}
 	}
@@ -77,10 +83,12 @@ func changeSet(c Caller, viewer *policy.Viewer, req *stelev1.CommitRequest) (led
 		if cs.Origin = origin; err == nil && req.Import != nil {
 			err = errors.New("an import is not a promotion: send one of the two")
 		}
-		note(err, "promotion")
+		if err != nil {
+			refuse("promotion", err)
+		}
 	}
-	if len(wrong.Violations) > 0 {
-		return cs, &wrong
+	if len(wrong) > 0 {
+		return cs, &ledger.InvalidError{Violations: wrong}
 	}
 	return cs, nil
 }

@@ -39,8 +39,7 @@ func (g *Gateway) reserve(ctx context.Context, req proto.Message) (release func(
 
 // reserveAnswer waits for the memory of an answer before it is encoded. release gives it
 // back.
-func (g *Gateway) reserveAnswer(ctx context.Context, answer proto.Message) (release func(), err error) {
-	size := int64(proto.Size(answer))
+func (g *Gateway) reserveAnswer(ctx context.Context, size int64) (release func(), err error) {
 	if size < largeAnswer {
 		return func() {}, nil
 	}

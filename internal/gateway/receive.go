@@ -123,6 +123,7 @@ type authorizedCall struct {
 	context.Context
 	method *policy.Method
 	caller Caller
+	begun  time.Time
 }
 
 // authorizedKey is the key of the *authorizedCall itself.
@@ -142,7 +143,7 @@ func (g interceptor) receiving(method string, handle unaryMethod) unaryMethod {
 		if err := ctx.Err(); err != nil { // reset before it began: it is not worth an answer
 			return nil, g.ended(ctx, method, begun, err)
 		}
-		call, err := g.authorizeCall(ctx, method)
+		call, err := g.authorizeCall(ctx, method, begun)
 		if err != nil {
 			return nil, g.ended(ctx, method, begun, err)
 		}
@@ -171,10 +172,10 @@ func (g interceptor) receiving(method string, handle unaryMethod) unaryMethod {
 	}
 }
 
-func (g interceptor) authorizeCall(ctx context.Context, method string) (_ *authorizedCall, err error) {
+func (g interceptor) authorizeCall(ctx context.Context, method string, begun time.Time) (_ *authorizedCall, err error) {
 	defer catch(&err)
 	m, c, err := g.authorize(ctx, method)
-	return &authorizedCall{ctx, m, c}, err
+	return &authorizedCall{ctx, m, c, begun}, err
 }
 
 // ended counts a call, and returns its error as callers get it.

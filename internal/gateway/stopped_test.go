@@ -28,7 +28,7 @@ func TestStopped_NamesNoOtherTenant(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.node.Journal.Append(t.Context(), p.node.Replica.Position(), append(ledger.RecordItem(len(encoded)), encoded...)); err != nil {
+	if _, err := p.node.Journal.Append(t.Context(), p.node.Replica.Position(), append(ledger.AppendRecordItem(nil, len(encoded)), encoded...)); err != nil {
 		t.Fatal(err)
 	}
 	until(t, func() bool { return p.node.Replica.Stopped() != nil })

@@ -194,11 +194,11 @@ func (s *staged) checkBases(ctx context.Context, cfg *Config, t Tenant, cs *Chan
 	if t.Reserved() {
 		return invalid(errNoBases)
 	}
-	was, err := s.value(BasesKey)
+	was, err := s.keyAndValue(BasesKey)
 	if err != nil {
 		return err
 	}
-	known, err := ParseBases(was)
+	known, err := ParseBases(was.value)
 	if err != nil {
 		return fmt.Errorf("read the bases of %s: %w", t, err)
 	}
@@ -243,7 +243,7 @@ func (a *attachments) admit(d *draft) bool {
 	if len(d.attached) == 0 {
 		return true
 	}
-	if a.bases[d.tenant] || a.replica.IsBase(d.tenant) {
+	if a.bases[d.lane.tenant] || a.replica.IsBase(d.lane.tenant) {
 		return false
 	}
 	for _, b := range d.attached {
@@ -254,7 +254,7 @@ func (a *attachments) admit(d *draft) bool {
 	if a.heirs == nil {
 		a.heirs, a.bases = make(map[Tenant]bool), make(map[Tenant]bool)
 	}
-	a.heirs[d.tenant] = true
+	a.heirs[d.lane.tenant] = true
 	for _, b := range d.attached {
 		a.bases[b] = true
 	}

@@ -118,7 +118,10 @@ func (cs *ChangeSet) validate(t Tenant) error {
 		inv.add("request_id", fmt.Sprintf("%d bytes are more than %d", n, MaxRequestID))
 	}
 	size := 0
-	first := make(map[Key]int, len(cs.Changes))
+	var first map[Key]int // of several changes
+	if len(cs.Changes) > 1 {
+		first = make(map[Key]int, len(cs.Changes))
+	}
 	for i, c := range cs.Changes {
 		size += len(c.Key) + len(c.Value)
 		if c.Delete != (c.Value == "") {
@@ -131,7 +134,9 @@ func (cs *ChangeSet) validate(t Tenant) error {
 			inv.add(fmt.Sprintf("changes[%d].key", i), fmt.Sprintf("%s is changed twice, first in changes[%d]: a key may occur once", c.Key, j))
 			continue
 		}
-		first[c.Key] = i
+		if first != nil {
+			first[c.Key] = i
+		}
 	}
 	if size > MaxChangeSet {
 		inv.add("changes", fmt.Sprintf("keys and values have %d bytes, more than %d: split the change set", size, MaxChangeSet))

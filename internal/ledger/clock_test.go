@@ -172,3 +172,20 @@ func TestClock_BehindTheNewestMessage(t *testing.T) {
 		t.Errorf("a write after the reset: %+v, %v", r, err)
 	}
 }
+
+// guarded is a journal that refuses writes.
+type guarded struct {
+	ledger.Journal
+	err error
+}
+
+func (j guarded) Guard() error { return j.err }
+
+func TestWritable_ReportsTheJournalsGuard(t *testing.T) {
+	n := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{Wrap: func(to ledger.Journal) ledger.Journal {
+		return guarded{to, ledger.ErrNoSpace}
+	}})
+	if err := n.Ledger.Writable(); !errors.Is(err, ledger.ErrNoSpace) {
+		t.Errorf("Writable = %v, want %v", err, ledger.ErrNoSpace)
+	}
+}

@@ -189,16 +189,15 @@ func encodeRecord(commits []*Commit) []byte {
 	}
 	body := make([]byte, 0, size)
 	for _, c := range commits {
-		body = append(body, RecordItem(len(c.Encoded))...)
-		body = append(body, c.Encoded...)
+		body = append(AppendRecordItem(body, len(c.Encoded)), c.Encoded...)
 	}
 	return body
 }
 
-// RecordItem is the encoding that precedes a commit of that many bytes in a record, so
-// that a record can be compared with commits without decoding it.
-func RecordItem(length int) []byte {
-	return protowire.AppendVarint([]byte{1<<3 | byte(protowire.BytesType)}, uint64(length))
+// AppendRecordItem appends the encoding that precedes a commit of that many bytes in a record,
+// so that a record can be compared with commits without decoding it.
+func AppendRecordItem(b []byte, length int) []byte {
+	return protowire.AppendVarint(append(b, 1<<3|byte(protowire.BytesType)), uint64(length))
 }
 
 // ChainError is a commit that does not continue the history that was seen: the

@@ -197,7 +197,7 @@ func (c *committer) record(ctx context.Context, drafts []*draft) (wrote bool) {
 func (c *committer) current(drafts []*draft) []*draft {
 	attached := attachments{replica: c.replica}
 	return slices.DeleteFunc(drafts, func(d *draft) bool {
-		stale := c.replica.Head(d.tenant) != d.head || !attached.admit(d)
+		stale := c.replica.Head(d.lane.tenant) != d.head || !attached.admit(d)
 		if stale {
 			finish([]*draft{d}, errStale)
 		}
@@ -326,7 +326,7 @@ func finish(drafts []*draft, err error) {
 			d.settle()
 		}
 		d.err = err
-		close(d.done)
+		d.lane.ended(d)
 	}
 }
 

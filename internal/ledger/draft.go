@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 )
 
@@ -13,7 +12,7 @@ import (
 // the journal yet, and what will be answered once they are. Refusals wait too,
 // because they may be due to a commit before them that must become true first.
 type draft struct {
-	tenant   Tenant
+	lane     *lane
 	head     Head // that the first commit is built on
 	commits  []*Commit
 	size     int       // of the commits in a record, in bytes
@@ -26,9 +25,8 @@ type draft struct {
 	// yields is set if all of its change sets yield.
 	yields bool
 
-	// The committer sets err and closes done once the draft's outcome is known.
-	done chan struct{}
-	err  error
+	// err is the outcome, when the committer passes the draft back to its lane.
+	err error
 }
 
 type outcome struct {
@@ -53,17 +51,18 @@ func (ln *lane) draft(ctx context.Context, batch []*Pending) (*draft, error) {
 		return nil, err
 	}
 	defer state.Close()
-	d := &draft{tenant: ln.tenant, head: state.Head(), yields: true, done: make(chan struct{})}
+	most := min(len(batch), maxCommits)
+	d := &draft{lane: ln, head: state.Head(), yields: true, outcomes: make([]outcome, 0, most), commits: make([]*Commit, 0, most)}
 	schemas, err := cfg.Schemas.In(ln.tenant, state)
 	if err != nil {
 		return nil, fmt.Errorf("find the schemas: %w", err)
 	}
-	s := staged{state: state, schemas: schemas, keys: make(map[Key]keyState), requests: make(map[RequestName]*Commit), failed: make(map[*Pending]bool),
-		clock: sync.OnceValues(cfg.Journal.Clock)}
-	head, longest := d.head, cfg.Journal.MaxRecord()
-	for _, p := range batch {
-		if len(d.commits) == maxCommits {
-			break
+	s := staged{state: state, schemas: schemas}
+	s.clock, s.clockErr = cfg.Journal.Clock()
+	head, longest, begun := d.head, cfg.Journal.MaxRecord(), time.Now()
+	for i, p := range batch {
+		if len(d.commits) == maxCommits || i > 0 && time.Since(begun) > patience {
+			break // the rest goes into the next draft
 		}
 		o := outcome{pending: p}
 		o.commit, o.repeated, err = s.commit(ctx, cfg, ln.tenant, head, p)
@@ -83,17 +82,19 @@ func (ln *lane) draft(ctx context.Context, batch []*Pending) (*draft, error) {
 			}
 		}
 		switch {
-		case refusal(err):
-			o.commit, o.err = nil, err
-			s.failed[p] = true
-			d.checked = true
-		case err != nil:
+		case err != nil && !refusal(err):
 			return nil, err
+		case err != nil:
+			o.commit, o.err = nil, err
+			s.fail(p)
+			d.checked = true
 		case o.unchanged != nil:
 			d.checked = true
 		case !o.repeated:
 			d.commits = append(d.commits, o.commit)
-			s.add(o.commit, p.plain)
+			if i+1 < len(batch) {
+				s.add(o.commit, p.plain)
+			}
 			head = o.commit.Head(0)
 		}
 		d.outcomes = append(d.outcomes, o)
@@ -135,25 +136,29 @@ func (d *draft) settle() {
 	}
 }
 
-// staged is the state that a draft's commits leave.
+// staged is the state that a draft's commits leave. Its maps are made with their first entry:
+// most drafts have one commit.
 type staged struct {
 	state    State
 	schemas  InForce
 	keys     map[Key]keyState
 	requests map[RequestName]*Commit
 	failed   map[*Pending]bool
-	// clock is the time of all commits of the draft.
-	clock    func() (Clock, error)
+	// clock is the time of all commits of the draft; clockErr is why it is not known.
+	clock    Clock
+	clockErr error
 	attached []Tenant // bases that the tenant did not have before
 }
 
 type keyState struct {
 	revision Revision
 	set      bool
-	value    Value    // of a key that the draft sets
+	value    Value    // as it is stored; see staged.key
 	id       CommitID // of the commit that set it, if that is part of the draft
 }
 
+// key is the state of a key, without a value that is not part of the draft: reading the value
+// costs as much again.
 func (s *staged) key(k Key) (keyState, error) {
 	if ks, ok := s.keys[k]; ok {
 		return ks, nil
@@ -162,14 +167,13 @@ func (s *staged) key(k Key) (keyState, error) {
 	return keyState{revision: rev, set: set}, err
 }
 
-// value returns a key's value as it is stored, empty if the key is not set.
-func (s *staged) value(k Key) (Value, error) {
-	ks, err := s.key(k)
-	if err != nil || !ks.set || ks.value != "" {
-		return ks.value, err
+// keyAndValue is the state of a key with its value.
+func (s *staged) keyAndValue(k Key) (keyState, error) {
+	if ks, ok := s.keys[k]; ok {
+		return ks, nil
 	}
 	v, err := s.state.Version(k, s.state.Head().Revision)
-	return v.Value, err
+	return keyState{revision: v.Revision, set: v.Value != "", value: v.Value}, err
 }
 
 // inheritedSince is the revision for the precondition of a key that the tenant has not set
@@ -200,7 +204,17 @@ func (s *staged) inheritedSince(pre Precondition) (Revision, error) {
 	return is.Revision, nil
 }
 
+func (s *staged) fail(p *Pending) {
+	if s.failed == nil {
+		s.failed = make(map[*Pending]bool)
+	}
+	s.failed[p] = true
+}
+
 func (s *staged) add(c *Commit, plain []Change) {
+	if s.keys == nil {
+		s.keys, s.requests = make(map[Key]keyState), make(map[RequestName]*Commit)
+	}
 	for _, ch := range c.Changes {
 		s.keys[ch.Key] = keyState{revision: c.Revision, set: !ch.Delete, value: ch.Value, id: c.ID}
 	}
@@ -228,11 +242,9 @@ func (s *staged) commit(ctx context.Context, cfg *Config, t Tenant, head Head, p
 	if err := s.check(t, head, cs); err != nil {
 		return nil, false, err
 	}
-	changes := cs.Changes
-	if !cs.keepsAll() {
-		if changes, err = effective(cs.Changes, s.value, func(k Key) bool { return cs.Viewer == nil || cs.Viewer.Reads(t, k) }); err != nil || len(changes) == 0 {
-			return nil, false, err
-		}
+	changes, err := s.effective(t, cs)
+	if err != nil || len(changes) == 0 && !cs.keepsAll() {
+		return nil, false, err
 	}
 	if err := cfg.Check(t, cs.Changes); err != nil {
 		return nil, false, err
@@ -246,22 +258,13 @@ func (s *staged) commit(ctx context.Context, cfg *Config, t Tenant, head Head, p
 	c = &Commit{
 		Epoch: cfg.Journal.Epoch(), Tenant: t, Revision: head.Revision + 1, Parent: head.ID,
 		Author: cs.Author, Message: cs.Message, RequestID: cs.RequestID, RequestHash: cs.requestHash, Origin: cs.Origin, ByOperator: cs.ByOperator,
-		Changes: make([]Change, len(changes)),
+		Changes: changes,
 	}
-	clock, err := s.clock()
-	if err != nil {
+	if s.clockErr != nil {
+		return nil, false, s.clockErr
+	}
+	if write, err := c.stamp(s.clock, head, cs.Import); err != nil || !write {
 		return nil, false, err
-	}
-	if write, err := c.stamp(clock, head, cs.Import); err != nil || !write {
-		return nil, false, err
-	}
-	for i, ch := range changes {
-		before, err := s.key(ch.Key)
-		if err != nil {
-			return nil, false, err
-		}
-		ch.Previous = before.revision
-		c.Changes[i] = ch
 	}
 	return c, false, c.seal()
 }

@@ -13,15 +13,25 @@ import (
 // and the way a number or a string is written do not count. Numbers are compared
 // exactly, not as floating point. An unset value equals only another.
 func (v Value) Equal(w Value) bool {
-	if v == w {
+	switch {
+	case v == w:
 		return true
-	}
-	if v == "" || w == "" {
+	case v == "" || w == "" || v.kind() != w.kind():
 		return false
+	case v.kind() == '"' && !strings.Contains(string(v), `\`) && !strings.Contains(string(w), `\`):
+		return false // there is one way to write a string without escapes
 	}
 	a, errA := meaning(v)
 	b, errB := meaning(w)
 	return errA == nil && errB == nil && a == b
+}
+
+// kind is the first byte of a value that is set: 0 for all numbers.
+func (v Value) kind() byte {
+	if c := v[0]; c != '-' && (c < '0' || c > '9') {
+		return c
+	}
+	return '0'
 }
 
 // meaning is a text that values of the same meaning share.

@@ -27,6 +27,11 @@ func TestEqual_ByMeaning(t *testing.T) {
 		{`0.1`, `0.10000000000000000001`, false},
 		{`"a"`, `"\u0061"`, true},
 		{`"a"`, `"A"`, false},
+		{`"a/b"`, `"a\/b"`, true},
+		{`"a\/b"`, `"a\u002fb"`, true},
+		{`"\\"`, `"\""`, false},
+		{`true`, `false`, false},
+		{`-1.0`, `-1`, true},
 		{`"1"`, `1`, false},
 		{`null`, `false`, false},
 		{`{"a":1,"b":2}`, `{"b":2.0,"a":1}`, true},
@@ -45,5 +50,17 @@ func TestEqual_ByMeaning(t *testing.T) {
 		if got := tc.b.Equal(tc.a); got != tc.want {
 			t.Errorf("%q equal to %q: %v", tc.b, tc.a, got)
 		}
+	}
+}
+
+// Every commit compares its values with the ones that they replace.
+func TestEqual_StringsWithoutEscapes(t *testing.T) {
+	a, b := ledger.Value(`"one"`), ledger.Value(`"another"`)
+	if n := testing.AllocsPerRun(100, func() {
+		if a.Equal(b) {
+			t.Fatal("equal")
+		}
+	}); n > 0 {
+		t.Errorf("comparing two strings without escapes allocates %.0f times", n)
 	}
 }

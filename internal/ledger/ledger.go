@@ -36,6 +36,8 @@ type Journal interface {
 	// expected, 0 for none. Errors: ErrConflict, ErrUnavailable, ErrNoSpace and ErrReadOnly
 	// if nothing was written, ErrUnknownOutcome if that is not known.
 	Append(ctx context.Context, expected Sequence, record []byte) (Sequence, error)
+	// Guard is nil, or why Append would refuse a record now.
+	Guard() error
 	// Clock is the time for a new commit. The error is a *ClockError.
 	Clock() (Clock, error)
 	// Last is the sequence of the last message, 0 if there is none.
@@ -193,6 +195,9 @@ func (l *Ledger) Writable() error {
 	if err := l.cfg.Gate(); err != nil {
 		return err
 	}
+	if err := l.cfg.Journal.Guard(); err != nil {
+		return err
+	}
 	clock, err := l.cfg.Journal.Clock()
 	if err != nil {
 		return err
@@ -328,6 +333,7 @@ func (l *Ledger) take(ln *lane) []*Pending {
 	ln.waiting = nil
 	if len(batch) == 0 {
 		delete(l.lanes, ln.tenant)
+		l.running.Done()
 	}
 	return batch
 }

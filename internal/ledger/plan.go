@@ -40,7 +40,8 @@ func (l *Ledger) Plan(ctx context.Context, t Tenant, cs ChangeSet) (p Planned, e
 	}
 	cs.RequestID = ""    // the outcome of an earlier request is not a plan
 	cs.AllowEmpty = true // the keys that stay as they are belong to the plan
-	s := staged{state: state, schemas: schemas, clock: l.cfg.Journal.Clock}
+	s := staged{state: state, schemas: schemas}
+	s.clock, s.clockErr = l.cfg.Journal.Clock()
 	head := state.Head()
 	p.Head = head.Revision
 	if p.Commit, _, err = s.commit(ctx, &l.cfg, t, head, &Pending{set: cs, plain: cs.Changes}); err != nil {

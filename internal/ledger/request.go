@@ -153,6 +153,8 @@ func (p *Pending) sameSecrets(ctx context.Context, cfg *Config, c *Commit) (bool
 	if restores(p.set.Origin) {
 		return true, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	stored := make(map[Key]Value)
 	for _, ch := range c.Changes {
 		stored[ch.Key] = ch.Value

@@ -1,45 +1,39 @@
 package ledger
 
-// effective returns the changes that have an effect: a value with the same meaning as
-// the current one is left out, and so is the deletion of a key that is not set. The
-// result is changes itself if all of them are effective.
+// effective returns the changes that have an effect, each with the revision that it replaces:
+// a value with the same meaning as the current one is left out, and so is the deletion of a key
+// that is not set. All changes of a change set that keeps all are returned.
 //
 // A secret is always effective. It is sealed with a nonce, so no two sealed values are
 // equal, and setting a guess does not reveal whether it is right. So is a change of a
 // key that its author may not read, because the outcome would reveal the current value.
-//
-// value returns a key's current value, empty if the key is not set.
-func effective(changes []Change, value func(Key) (Value, error), reads func(Key) bool) ([]Change, error) {
-	var kept []Change
-	for i, c := range changes {
-		same, err := false, error(nil)
-		if reads(c.Key) {
-			same, err = unchanged(c, value)
+func (s *staged) effective(t Tenant, cs *ChangeSet) ([]Change, error) {
+	kept := make([]Change, 0, len(cs.Changes))
+	for _, c := range cs.Changes {
+		was, same := keyState{}, false
+		var err error
+		if cs.keepsAll() || cs.Viewer != nil && !cs.Viewer.Reads(t, c.Key) {
+			was, err = s.key(c.Key)
+		} else if was, err = s.keyAndValue(c.Key); err == nil {
+			same = c.leaves(was)
 		}
-		switch {
-		case err != nil:
+		if err != nil {
 			return nil, err
-		case same && kept == nil:
-			kept = append(make([]Change, 0, len(changes)), changes[:i]...)
-		case !same && kept != nil:
+		}
+		if !same {
+			c.Previous = was.revision
 			kept = append(kept, c)
 		}
-	}
-	if kept == nil {
-		return changes, nil
 	}
 	return kept, nil
 }
 
-func unchanged(c Change, value func(Key) (Value, error)) (bool, error) {
-	is, err := value(c.Key)
-	if err != nil {
-		return false, err
-	}
+// leaves reports whether the change leaves its key as it is.
+func (c Change) leaves(was keyState) bool {
 	if c.Delete {
-		return is == "", nil
+		return !was.set
 	}
-	return is.Equal(c.Value), nil
+	return was.value.Equal(c.Value)
 }
 
 // keepsAll reports whether the change set is written with all of its changes, also

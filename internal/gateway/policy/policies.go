@@ -139,7 +139,7 @@ func (e *Enforcer) RecordedBy(t ledger.Tenant) (Scope, error) {
 // replica does not hold them: nothing may be answered then.
 func (e *Enforcer) current() (*policySet, error) {
 	set := e.loaded.Load()
-	if set == nil || set.revision != e.cfg.Replica.Head(ledger.System).Revision {
+	if set == nil || set.revision != e.cfg.Replica.SystemHead() {
 		var err error
 		if set, err = e.load(); err != nil {
 			return nil, fmt.Errorf("read the policies: %w", err)

@@ -120,7 +120,7 @@ func (qs *quotas) of(t ledger.Tenant, l limits) *Quota {
 	now := time.Now()
 	qs.mu.RLock()
 	q := qs.tenants[t]
-	if q != nil {
+	if q != nil && q.used.Load() != now.Unix() { // calls of other processors read it too
 		q.used.Store(now.Unix()) // under the lock: it is not forgotten from here on
 	}
 	qs.mu.RUnlock()

@@ -44,7 +44,7 @@ func (v *Viewer) of(t ledger.Tenant) *viewed {
 	if s != nil {
 		return s
 	}
-	s = &viewed{prefixes: make(map[ledger.Prefix]bool), revealed: make(map[ledger.Key]bool)}
+	s = &viewed{}
 	if v.tenants == nil {
 		v.tenants = make(map[ledger.Tenant]*viewed)
 	}
@@ -68,7 +68,11 @@ func (v *Viewer) Reads(t ledger.Tenant, k ledger.Key) bool {
 func (v *Viewer) Looked(t ledger.Tenant, p ledger.Prefix) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.of(t).prefixes[p] = true
+	s := v.of(t)
+	if s.prefixes == nil {
+		s.prefixes = make(map[ledger.Prefix]bool)
+	}
+	s.prefixes[p] = true
 }
 
 // Unchanged records that the caller learns the values of keys: the changes change nothing, so
@@ -85,6 +89,9 @@ func (v *Viewer) Opens(t ledger.Tenant, k ledger.Key) bool {
 	defer v.mu.Unlock()
 	s := v.of(t)
 	if s.reveals.Key(k) {
+		if s.revealed == nil {
+			s.revealed = make(map[ledger.Key]bool)
+		}
 		s.revealed[k] = true
 		return true
 	}
@@ -116,7 +123,14 @@ func (v *Viewer) Record(ctx context.Context, revision uint64) error {
 	if v.err != nil {
 		return v.err
 	}
-	for _, t := range slices.Sorted(maps.Keys(v.tenants)) {
+	var read []ledger.Tenant
+	for t, s := range v.tenants {
+		if len(s.prefixes)+len(s.revealed)+len(s.compared) > 0 {
+			read = append(read, t)
+		}
+	}
+	slices.Sort(read)
+	for _, t := range read {
 		s := v.tenants[t]
 		var a Asked
 		for _, k := range slices.Sorted(maps.Keys(s.revealed)) {
@@ -129,9 +143,6 @@ func (v *Viewer) Record(ctx context.Context, revision uint64) error {
 			a.Prefixes = append(a.Prefixes, string(p))
 		}
 		a.Revealed = len(s.revealed) > 0
-		if a.Nothing() {
-			continue
-		}
 		if err := v.e.Record(ctx, v.c, v.m, t, a, revision); err != nil {
 			return err
 		}

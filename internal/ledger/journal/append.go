@@ -52,7 +52,7 @@ func (j *Journal) append(ctx context.Context, expected ledger.Sequence, record [
 	began := time.Now()
 	try, cancel := context.WithTimeout(ctx, appendTimeout)
 	defer cancel()
-	seq, err := j.publish(try, message(subject, expected, record))
+	seq, err := j.send(try, message(subject, expected, record))
 	j.answered(&j.writes, began, err == nil || errors.Is(err, ErrConflict))
 	if try.Err() != nil && err != nil {
 		j.leaveSilent(ctx)

@@ -137,11 +137,19 @@ func (j *Journal) Epoch() ledger.Epoch { return j.epoch }
 // MaxRecord is the longest record, in bytes.
 func (j *Journal) MaxRecord() int { return int(j.nc.MaxPayload()) - headerRoom }
 
-// Guard is nil, or why writes are refused; it wraps ledger.ErrReadOnly, which is final, or
-// ledger.ErrNoSpace, or is a *ledger.ClockError.
-func (j *Journal) Guard() error {
+// Stopped is nil, or why the guard has stopped writes, a ledger.ErrReadOnly.
+func (j *Journal) Stopped() error {
 	if p := j.stopped.Load(); p != nil {
 		return *p
+	}
+	return nil
+}
+
+// Guard is nil, or why writes are refused: the error of Stopped, a *ledger.ClockError or a
+// ledger.ErrNoSpace. It asks the system for both, which Append does once per record.
+func (j *Journal) Guard() error {
+	if err := j.Stopped(); err != nil {
+		return err
 	}
 	if _, err := j.clock.read(); err != nil {
 		return err

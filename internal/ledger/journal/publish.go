@@ -40,6 +40,11 @@ func (j *Journal) publish(ctx context.Context, m *nats.Msg) (ledger.Sequence, er
 	if err := j.space(); err != nil {
 		return 0, err
 	}
+	return j.send(ctx, m)
+}
+
+// send is publish for a caller that has looked at the space.
+func (j *Journal) send(ctx context.Context, m *nats.Msg) (ledger.Sequence, error) {
 	reply, err := j.nc.RequestMsgWithContext(ctx, m)
 	if err != nil {
 		return 0, sendError(err)

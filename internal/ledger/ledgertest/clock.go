@@ -31,7 +31,7 @@ func CommitAt(tb testing.TB, n *Node, t ledger.Tenant, at time.Time) *ledger.Com
 	if err != nil {
 		tb.Fatal(err)
 	}
-	record := append(ledger.RecordItem(len(encoded)), encoded...)
+	record := append(ledger.AppendRecordItem(nil, len(encoded)), encoded...)
 	seq, err := n.Journal.Append(tb.Context(), n.Replica.Position(), record)
 	if err != nil {
 		tb.Fatal(err)

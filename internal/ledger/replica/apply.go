@@ -65,6 +65,9 @@ func (s *store) add(seq ledger.Sequence, commits []*ledger.Commit) {
 			continue
 		}
 		ts.head = c.Head(seq)
+		if c.Tenant == ledger.System {
+			s.system.Store(uint64(c.Revision))
+		}
 		if ts.moved != nil {
 			close(ts.moved)
 			ts.moved = nil

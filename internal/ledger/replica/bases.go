@@ -92,7 +92,7 @@ func (s *tenantStates) lowestPin(base ledger.Tenant) ledger.Revision {
 
 // loadBases reads the list of a tenant from the file.
 func (s *store) loadBases(tx *bolt.Tx, t ledger.Tenant, head ledger.Revision) error {
-	file := snapshot{store: s, tenant: t, tx: tx}
+	file := snapshot{store: s, tenant: t, reading: &reading{tx: tx}}
 	key := nameKey(t, ledger.BasesKey)
 	p, ok, err := file.storedVersion(key, head)
 	if err != nil || !ok {
@@ -208,6 +208,7 @@ func (s *snapshot) layer(b ledger.Base, past bool) (layer, error) {
 	l := layer{snapshot: *s, base: b}
 	l.tenant, l.bases = b.Tenant, baseList{}
 	s.store.mu.RLock()
+	l.live = s.active.tenants[b.Tenant] != nil
 	ts := s.store.tenants[b.Tenant]
 	if ts != nil {
 		l.newest, l.head, l.kept, l.marks = ts.head, ts.head.Revision, ts.start, ts.marks

@@ -142,7 +142,7 @@ func (cs *Commits) Request(name ledger.RequestName) (rev ledger.Revision, ok boo
 		return rev, true, nil
 	}
 	key := nameKey(s.tenant, name)
-	b := s.tx.Bucket(bucketRequests).Get(key)
+	b := s.lookup(&s.requests, bucketRequests, key)
 	if b == nil {
 		return 0, false, nil
 	}

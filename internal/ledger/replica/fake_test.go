@@ -63,6 +63,7 @@ var errDown = fmt.Errorf("%w: the fake journal is down", ledger.ErrUnavailable)
 
 func (j *fakeJournal) Epoch() ledger.Epoch { return j.epoch }
 func (j *fakeJournal) MaxRecord() int      { return 8 << 20 }
+func (j *fakeJournal) Guard() error        { return nil }
 
 func (j *fakeJournal) Clock() (ledger.Clock, error) {
 	now := time.Now()

@@ -36,7 +36,7 @@ func (s *store) flush() (err error) {
 	}
 	s.mu.Unlock()
 
-	err = s.db.Update(func(tx *bolt.Tx) error { return write(tx, frozen, records) })
+	err = s.readings.update(func(tx *bolt.Tx) error { return write(tx, frozen, records) })
 	if err != nil {
 		return fmt.Errorf("flush replica: %w", err)
 	}

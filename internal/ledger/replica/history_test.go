@@ -219,7 +219,7 @@ func regrouped(t *rapid.T, j *fakeJournal) *fakeJournal {
 		slices.SortStableFunc(commits, func(a, b *ledger.Commit) int { return strings.Compare(string(a.Tenant), string(b.Tenant)) })
 		var record []byte
 		for _, c := range commits {
-			record = append(append(record, ledger.RecordItem(len(c.Encoded))...), c.Encoded...)
+			record = append(ledger.AppendRecordItem(record, len(c.Encoded)), c.Encoded...)
 		}
 		joined.messages = append(joined.messages, journal.Message{Sequence: ledger.Sequence(len(joined.messages) + 1), Record: record})
 	}

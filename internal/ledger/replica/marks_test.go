@@ -62,7 +62,7 @@ func appendTimed(t failer, j *fakeJournal, r *replica.Replica, tenant ledger.Ten
 	if err != nil {
 		t.Fatal(err)
 	}
-	seq, err := j.Append(context.Background(), r.Position(), append(ledger.RecordItem(len(encoded)), encoded...))
+	seq, err := j.Append(context.Background(), r.Position(), append(ledger.AppendRecordItem(nil, len(encoded)), encoded...))
 	if err != nil {
 		t.Fatal(err)
 	}

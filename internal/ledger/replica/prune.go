@@ -124,7 +124,7 @@ func (p pruner) drop(todo []horizon) (left []horizon, err error) {
 	defer s.flushing.Unlock()
 	defer kind.Catch(&err)()
 	var done map[ledger.Tenant]*pruning
-	err = s.db.Update(func(tx *bolt.Tx) error {
+	err = s.readings.update(func(tx *bolt.Tx) error {
 		done = make(map[ledger.Tenant]*pruning)
 		budget := p.changes
 		tenants := tx.Bucket(bucketTenants)

@@ -138,6 +138,7 @@ func (c *tenantCursor) begin() error {
 	s.store.mu.RLock()
 	defer s.store.mu.RUnlock()
 	s.active, s.frozen = s.store.active, s.store.frozen
+	s.live = s.active.tenants[s.tenant] != nil
 	if ts := s.store.tenants[s.tenant]; ts != nil {
 		s.kept = ts.start
 	}

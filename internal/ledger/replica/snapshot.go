@@ -28,9 +28,10 @@ type snapshot struct {
 	// kept is the first revision whose history the replica keeps; 0 without a head.
 	kept           ledger.Revision
 	active, frozen *tail
-	tx             *bolt.Tx
-	// Of the buckets that were read: opening one costs as much as a read.
-	commits, keys, versions *bolt.Cursor
+	// live is set if the active tail has commits of the tenant: only then it is searched, which
+	// takes the store's lock.
+	live     bool
+	*reading // nil once the snapshot is closed
 	// current is when the replica was last known to hold everything.
 	current time.Time
 }
@@ -43,6 +44,7 @@ func (s *snapshot) open() error {
 	}
 	s.current = s.store.current
 	s.active, s.frozen = s.store.active, s.store.frozen
+	s.live = s.active.tenants[s.tenant] != nil
 	if ts := s.store.tenants[s.tenant]; ts != nil {
 		s.newest = ts.head
 		s.head = ts.head.Revision
@@ -55,22 +57,18 @@ func (s *snapshot) open() error {
 
 // begin begins the transaction. The store's mu is held, so that its tails are of the same
 // moment.
-func (s *snapshot) begin() error {
-	tx, err := s.store.db.Begin(false)
-	if err != nil {
-		return fmt.Errorf("%w: read replica: %w", ledger.ErrUnavailable, err)
-	}
-	s.tx = tx
-	return nil
+func (s *snapshot) begin() (err error) {
+	s.reading, err = s.store.readings.begin()
+	return err
 }
 
 // close ends the transaction. It reports whether it was open.
 func (s *snapshot) close() bool {
-	if s.tx == nil {
+	if s.reading == nil {
 		return false
 	}
-	_ = s.tx.Rollback() // of a read transaction: only "already closed"
-	s.tx = nil
+	s.store.readings.end(s.reading)
+	s.reading = nil
 	return true
 }
 
@@ -87,14 +85,6 @@ func (s *snapshot) guard(err *error) {
 	}
 }
 
-// cursor opens a bucket once in the life of the snapshot.
-func (s *snapshot) cursor(c **bolt.Cursor, bucket []byte) *bolt.Cursor {
-	if *c == nil {
-		*c = s.tx.Bucket(bucket).Cursor()
-	}
-	return *c
-}
-
 func (s *snapshot) lookup(c **bolt.Cursor, bucket, key []byte) []byte {
 	if k, b := s.cursor(c, bucket).Seek(key); bytes.Equal(k, key) {
 		return b
@@ -102,10 +92,12 @@ func (s *snapshot) lookup(c **bolt.Cursor, bucket, key []byte) []byte {
 	return nil
 }
 
-func (s *snapshot) tailCommit(r ledger.Revision) (tailCommit, bool) {
-	s.store.mu.RLock()
-	c, ok := s.active.commit(s.tenant, r)
-	s.store.mu.RUnlock()
+func (s *snapshot) tailCommit(r ledger.Revision) (c tailCommit, ok bool) {
+	if s.live {
+		s.store.mu.RLock()
+		c, ok = s.active.commit(s.tenant, r)
+		s.store.mu.RUnlock()
+	}
 	if !ok && s.frozen != nil {
 		c, ok = s.frozen.commit(s.tenant, r)
 	}

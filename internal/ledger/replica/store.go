@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/journal"
@@ -31,8 +32,13 @@ type store struct {
 	// gone is closed when the file is rebuilt: nothing is applied here any more.
 	gone chan struct{}
 
+	readings readings
+
 	// flushing lets one flush run at a time.
 	flushing sync.Mutex
+
+	// system is the revision of ledger.System's head.
+	system atomic.Uint64
 
 	mu sync.RWMutex // guards everything below
 	tenantStates
@@ -83,7 +89,7 @@ func openStore(cfg Config, created *ledger.Epoch) (*store, error) {
 		return nil, err
 	}
 	s := &store{
-		db:      db,
+		db: db, readings: readings{db: db},
 		history: cfg.History, flushBytes: cmp.Or(cfg.TailBytes, flushBytes),
 		tenantStates: tenantStates{
 			tenants: make(map[ledger.Tenant]*tenantState),
@@ -155,6 +161,9 @@ func (s *store) load(tenants []ledger.Tenant, created *ledger.Epoch) (err error)
 				return damaged("tenant: %v", err)
 			}
 			s.tenants[t] = &tenantState{tenantRecord: rec, start: rec.kept}
+			if t == ledger.System {
+				s.system.Store(uint64(rec.head.Revision))
+			}
 			// The end of the chain is in the file; otherwise the file is damaged.
 			c, err := readCommit(tx, t, rec.head.Revision)
 			if err != nil {
@@ -185,6 +194,7 @@ func (s *store) create(tenants []ledger.Tenant) error {
 }
 
 func (s *store) close() error {
+	s.readings.stop()
 	if err := s.db.Close(); err != nil {
 		return fmt.Errorf("close replica: %w", err)
 	}

@@ -64,8 +64,10 @@ func (t *tail) holds(m journal.Message) bool {
 		return false
 	}
 	rest := m.Record
+	var item []byte
 	for _, c := range t.records[i].commits {
-		for _, part := range [][]byte{ledger.RecordItem(len(c.Encoded)), c.Encoded} {
+		item = ledger.AppendRecordItem(item[:0], len(c.Encoded))
+		for _, part := range [...][]byte{item, c.Encoded} {
 			var ok bool
 			if rest, ok = bytes.CutPrefix(rest, part); !ok {
 				return false

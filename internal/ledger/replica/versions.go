@@ -165,10 +165,12 @@ func (s *snapshot) versionAt(key ledger.Key, r ledger.Revision) (version, bool, 
 	return version{revision: p.revision, value: value}, true, err
 }
 
-func (s *snapshot) tailVersion(key ledger.Key, r ledger.Revision) (version, bool) {
-	s.store.mu.RLock()
-	found, ok := s.active.at(s.tenant, key, r)
-	s.store.mu.RUnlock()
+func (s *snapshot) tailVersion(key ledger.Key, r ledger.Revision) (found version, ok bool) {
+	if s.live {
+		s.store.mu.RLock()
+		found, ok = s.active.at(s.tenant, key, r)
+		s.store.mu.RUnlock()
+	}
 	if !ok && s.frozen != nil {
 		found, ok = s.frozen.at(s.tenant, key, r)
 	}

@@ -44,7 +44,7 @@ func NewSource(r *replica.Replica, fallback *Table, log *slog.Logger) *Source {
 // Every read calls it, so it takes no lock as long as nothing has changed.
 func (s *Source) Table() (*Table, ledger.Revision, error) {
 	is := s.inForce.Load()
-	if is == nil || is.head != s.replica.Head(ledger.System).Revision {
+	if is == nil || is.head != s.replica.SystemHead() {
 		var err error
 		if is, err = s.read(); err != nil {
 			return nil, 0, err

@@ -105,14 +105,21 @@ func (f *inForce) sets(plain []ledger.Change) (sets []*Set, err error) {
 	if !slices.ContainsFunc(plain, func(c ledger.Change) bool { return !c.Delete && !c.Key.Reserved() }) {
 		return nil, nil
 	}
-	if sets, err = f.source.Bases(f.nextBases); err != nil {
+	if f.platform != nil {
+		sets = append(sets, f.platform)
+	}
+	bases, err := f.source.Bases(f.nextBases)
+	if err != nil {
 		return nil, err
 	}
-	sets = append([]*Set{f.platform}, append(sets, f.next)...)
-	return slices.DeleteFunc(sets, func(s *Set) bool { return s == nil }), nil
+	sets = append(sets, bases...)
+	if f.next != nil {
+		sets = append(sets, f.next)
+	}
+	return sets, nil
 }
 
-// maxTime bounds what of a lane's patience, which is for the whole record, a check takes.
+// maxTime bounds a check, because the tenant's other change sets wait for it.
 const maxTime = 4 * time.Second
 
 // Add makes the change set that was checked last a part of the state.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -48,7 +50,7 @@ func NewSource(r *replica.Replica, table *routes.Source, secrets Secrets) *Sourc
 // time, so it takes no lock as long as nothing has changed.
 func (s *Source) Platform() (*Set, error) {
 	is := s.platform.Load()
-	if head := s.replica.Head(ledger.System).Revision; is == nil || is.head != head {
+	if head := s.replica.SystemHead(); is == nil || is.head != head {
 		v, err := s.replica.View(ledger.System, replica.At{})
 		if err != nil {
 			return nil, fmt.Errorf("read the schemas of %s: %w", ledger.System, err)
@@ -155,8 +157,15 @@ func (s *Source) BasesOf(v *replica.View) ([]*Set, error) {
 	return s.Bases(list)
 }
 
+// fewCommits is up to how many commits are looked through before the keys are searched: the
+// newest are in memory, and hardly any changes a schema.
+const fewCommits = 16
+
 // changedSchemas are the schemas that have changed since a revision.
 func changedSchemas(state ledger.State, since, head ledger.Revision) (changed []Document, err error) {
+	if head-since <= fewCommits && noSchemas(state, since, head) {
+		return nil, nil
+	}
 	for d, err := range state.Diff(since, head, Tag, "") {
 		if err != nil {
 			return nil, err
@@ -165,6 +174,18 @@ func changedSchemas(state ledger.State, since, head ledger.Revision) (changed []
 		changed = append(changed, Document{Prefix: p, Text: d.To.Value, Revision: d.To.Revision})
 	}
 	return changed, nil
+}
+
+// noSchemas reports that no commit since a revision has set or deleted a schema. It is false if
+// a commit cannot be read.
+func noSchemas(state ledger.State, since, head ledger.Revision) bool {
+	for rev := since + 1; rev <= head; rev++ {
+		c, err := state.Commit(rev)
+		if err != nil || slices.ContainsFunc(c.Changes, func(ch ledger.Change) bool { return strings.HasPrefix(string(ch.Key), Tag) }) {
+			return false
+		}
+	}
+	return true
 }
 
 // At are a tenant's own schemas in a view of any state.

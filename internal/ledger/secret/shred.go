@@ -129,7 +129,7 @@ func (s *shredded) check(t ledger.Tenant, id string) error {
 
 func (s *shredded) of(t ledger.Tenant) (map[string]Record, error) {
 	is := s.loaded.Load()
-	if is == nil || is.head != s.replica.Head(ledger.System).Revision {
+	if is == nil || is.head != s.replica.SystemHead() {
 		var err error
 		if is, err = s.load(); err != nil {
 			return nil, fmt.Errorf("find out what was shredded: %w", err)

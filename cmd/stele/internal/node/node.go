@@ -351,7 +351,7 @@ func (n *Node) ledger() (*ledger.Ledger, error) {
 	if a == nil {
 		return nil, errNotReached
 	}
-	if err := a.journal.Guard(); err != nil {
+	if err := a.journal.Stopped(); err != nil {
 		return nil, err
 	}
 	// While the comparison runs, a write waits for it and is not refused.

@@ -55,7 +55,7 @@ func (k *Kind) Catch(err *error) (end func()) {
 // of it. After an ErrDamaged it should be set aside.
 func (k *Kind) Open(path string, initialMap int) (db *bolt.DB, err error) {
 	defer k.Catch(&err)()
-	db, err = bolt.Open(path, 0o600, &bolt.Options{Timeout: time.Second, FreelistType: bolt.FreelistMapType, InitialMmapSize: initialMap})
+	db, err = bolt.Open(path, 0o600, &bolt.Options{Timeout: time.Second, FreelistType: bolt.FreelistMapType, InitialMmapSize: initialMap, NoStatistics: true})
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
 		return nil, fmt.Errorf("open %s %s: another process has it open", k.Name, path)

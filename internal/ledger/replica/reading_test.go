@@ -1,0 +1,70 @@
+package replica
+
+import (
+	"path/filepath"
+	"testing"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// A write must wait for all read transactions if it makes the file grow, so none is left idle
+// while it runs, and those from before it do not see what it has written.
+func TestReadings_EndBeforeWrites(t *testing.T) {
+	db, err := bolt.Open(filepath.Join(t.TempDir(), "db"), 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	rs := readings{db: db}
+	begin := func() *reading {
+		r, err := rs.begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	ended := func(r *reading) bool { return r.tx.DB() == nil }
+	write := func(during func()) {
+		err := rs.update(func(tx *bolt.Tx) error {
+			during()
+			b, err := tx.CreateBucketIfNotExists([]byte("b"))
+			if err != nil {
+				return err
+			}
+			return b.Put([]byte("k"), []byte("v"))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	idle, used := begin(), begin()
+	rs.end(idle)
+	write(func() {
+		if !ended(idle) {
+			t.Error("an idle transaction is open during a write")
+		}
+		during := begin()
+		if rs.end(during); !ended(during) {
+			t.Error("a transaction that ended during a write is idle")
+		}
+	})
+	if used.tx.Bucket([]byte("b")) != nil {
+		t.Error("a transaction from before a write sees it")
+	}
+	if rs.end(used); !ended(used) {
+		t.Error("a transaction from before a write is idle after it")
+	}
+	newest := begin()
+	if newest.tx.Bucket([]byte("b")) == nil {
+		t.Error("a transaction from after a write does not see it")
+	}
+	rs.end(newest)
+	if again := begin(); again != newest {
+		t.Error("a transaction that has ended was not used again")
+	} else {
+		rs.end(again)
+	}
+	if rs.stop(); !ended(newest) {
+		t.Error("an idle transaction is open after stop")
+	}
+}
