@@ -1,10 +1,13 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"testing"
 
 	"github.com/stelehq/stele/internal/budget"
+	"github.com/stelehq/stele/internal/gateway/identity"
+	"github.com/stelehq/stele/internal/gateway/policy"
 )
 
 // A small answer takes nothing of the share. One that turns out to be large ends, waits for as much
@@ -23,7 +26,7 @@ func TestBuild_TakesMemoryOfLargeAnswers(t *testing.T) {
 			g := &Gateway{}
 			g.cfg.Budget = &budget.Budget{Requests: share}
 			reading, whole := 0, false
-			err := g.build(t.Context(), most, func(b *building) error {
+			err := g.build(asAcme(t), most, func(b *building) error {
 				if used := share.Total.Used(); used != test.used[reading] {
 					t.Errorf("reading %d begins with %d bytes of the share, want %d", reading+1, used, test.used[reading])
 				}
@@ -55,11 +58,16 @@ func TestBuild_WithoutMemory(t *testing.T) {
 		t.Fatal("an empty share has no room")
 	}
 	readings := 0
-	err := g.build(t.Context(), 1<<20, func(b *building) error {
+	err := g.build(asAcme(t), 1<<20, func(b *building) error {
 		readings++
 		return b.add(largeAnswer)
 	})
 	if exhausted := new(budget.ExhaustedError); !errors.As(err, &exhausted) || readings != 1 {
 		t.Errorf("after %d readings: %v", readings, err)
 	}
+}
+
+// asAcme is the context of a call by a reader of the tenant acme.
+func asAcme(t *testing.T) context.Context {
+	return policy.WithCaller(t.Context(), policy.Caller{Principal: &identity.Principal{Subject: "ann", Tenant: "acme"}})
 }

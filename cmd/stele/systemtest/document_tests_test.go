@@ -11,7 +11,7 @@ import (
 )
 
 // namedTest is a test in the text of a document.
-var namedTest = regexp.MustCompile("`(Test\\w+|Fuzz\\w+)`")
+var namedTest = regexp.MustCompile("`(Test\\w+|Fuzz\\w+)[`/]")
 
 // declaredTests are the names of all tests and fuzz targets in the repository.
 func declaredTests(t *testing.T, root string) (names []string) {

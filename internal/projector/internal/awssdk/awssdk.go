@@ -67,7 +67,7 @@ func (a Account) Load(ctx context.Context, s projector.Settings) (aws.Config, er
 	}
 	if a.Endpoint != "" {
 		c.BaseEndpoint = &a.Endpoint
-		//c.ConfigSources = append([]any{endpoint(a.Endpoint)}, c.ConfigSources...)
+		c.ConfigSources = append([]any{endpoint(a.Endpoint)}, c.ConfigSources...)
 	}
 	return c, nil
 }
