@@ -64,8 +64,6 @@ func TestError_HasExitCodeAndMessage(t *testing.T) {
 			[]string{"read the token: open t: no such file or directory", "try: --token-file FILE, or the token in $STELE_TOKEN"}},
 		{"too large", answer(codes.ResourceExhausted, "grpc: received message larger than max (9250043 vs. 8388608)"), Invalid,
 			[]string{"a request or an answer has 9250043 bytes, and the limit is 8388608", "try: split the change set, or read fewer keys at a time"}},
-		{"not recorded", answer(codes.Unavailable, "this call must be recorded", &errdetails.ErrorInfo{Reason: "NOT_RECORDED"}), Other,
-			[]string{"this call must be recorded", "try: stele doctor; meanwhile the tenant's own tokens can read, except keys whose reads its policy records"}},
 		{"a hint of its own", Try(answer(codes.Unavailable, "journal is unreachable"), "again"), Other, []string{"journal is unreachable", "try: again"}},
 		{"over a limit", answer(codes.ResourceExhausted, "acme is over its limit of 5 requests per second: try again in 2s", &errdetails.RetryInfo{RetryDelay: durationpb.New(2 * time.Second)}), Other,
 			[]string{"acme is over its limit of 5 requests per second: try again in 2s"}},
