@@ -26,7 +26,7 @@ func TestBuild_TakesMemoryOfLargeAnswers(t *testing.T) {
 			g := &Gateway{}
 			g.cfg.Budget = &budget.Budget{Requests: share}
 			reading, whole := 0, false
-			err := g.build(asAcme(t), most, func(b *building) error {
+			err := configService{g: g}.build(asAcme(t), most, func(b *building) error {
 				if used := share.Total.Used(); used != test.used[reading] {
 					t.Errorf("reading %d begins with %d bytes of the share, want %d", reading+1, used, test.used[reading])
 				}
@@ -58,7 +58,7 @@ func TestBuild_WithoutMemory(t *testing.T) {
 		t.Fatal("an empty share has no room")
 	}
 	readings := 0
-	err := g.build(asAcme(t), 1<<20, func(b *building) error {
+	err := configService{g: g}.build(asAcme(t), 1<<20, func(b *building) error {
 		readings++
 		return b.add(largeAnswer)
 	})

@@ -76,7 +76,7 @@ func (s configService) Get(ctx context.Context, req *stelev1.GetRequest) (*stele
 // BatchGet returns many keys of one revision.
 func (s configService) BatchGet(ctx context.Context, req *stelev1.BatchGetRequest) (*stelev1.BatchGetResponse, error) {
 	resp := &stelev1.BatchGetResponse{}
-	err := s.g.build(ctx, mostOf(req.Keys), func(b *building) (err error) {
+	err := s.build(ctx, mostOf(req.Keys), func(b *building) (err error) {
 		resp.Entries, resp.Missing, resp.Snapshot, err = s.g.batch(ctx, req, b)
 		return err
 	})
@@ -168,7 +168,7 @@ func (s configService) List(ctx context.Context, req *stelev1.ListRequest) (*ste
 		return nil, err
 	}
 	var resp *stelev1.ListResponse
-	err = s.g.build(ctx, view.MaxPageBytes+ledger.MaxValue, func(b *building) (err error) {
+	err = s.build(ctx, view.MaxPageBytes+ledger.MaxValue, func(b *building) (err error) {
 		resp, err = s.page(ctx, req, pattern, redact, b)
 		return err
 	})

@@ -66,11 +66,11 @@ func (b *building) add(bytes int) error {
 // build calls read to build an answer that can become as large as most bytes. An answer that
 // turns out to be large waits for as much memory and is then read again: while it waits it holds
 // neither a view, which keeps a tail of the replica in memory, nor a value.
-func (g *Gateway) build(ctx context.Context, most int, read func(*building) error) error {
+func (s configService) build(ctx context.Context, most int, read func(*building) error) error {
 	if err := read(&building{}); !errors.Is(err, errLarge) {
 		return err
 	}
-	share, owner := g.cfg.Budget.Requests, policy.CallerOf(ctx).Owner()
+	share, owner := s.g.cfg.Budget.Requests, policy.CallerOf(ctx).Owner()
 	if err := share.AcquireFirst(ctx, owner, int64(most)); err != nil {
 		return err
 	}

@@ -53,9 +53,9 @@ func (j *Journal) append(ctx context.Context, expected ledger.Sequence, record [
 	try, cancel := context.WithTimeout(ctx, appendTimeout)
 	defer cancel()
 	seq, err := j.send(try, message(subject, expected, record))
-	j.answered(&j.writes, began, err == nil || errors.Is(err, ErrConflict))
+	j.connection.answered(&j.connection.writes, began, err == nil || errors.Is(err, ErrConflict))
 	if try.Err() != nil && err != nil {
-		j.leaveSilent(ctx)
+		j.connection.leaveSilent(ctx)
 	}
 	if err != nil {
 		return 0, err

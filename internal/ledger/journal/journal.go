@@ -84,12 +84,7 @@ type Journal struct {
 	// guardInterval is the time between two checks of a stream.
 	guardInterval time.Duration
 
-	// writes and reads are since when no server has served any, in nanoseconds of the Unix
-	// time; 0 while one does.
-	writes, reads atomic.Int64
-	// leftStranded and leftIsolated are when a server was last left because it has served
-	// nothing, and because it is an isolated leader.
-	leftStranded, leftIsolated atomic.Int64
+	connection connection
 
 	// stopped holds the reason once the guard has found a difference.
 	stopped atomic.Pointer[error]

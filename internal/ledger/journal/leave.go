@@ -3,6 +3,7 @@ package journal
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -45,57 +46,71 @@ func isolated(info *jetstream.StreamInfo) bool {
 	return heard <= (len(info.Cluster.Replicas)+1)/2
 }
 
+// connection is the one to a server. It is made to another server when that one does not serve.
+type connection struct {
+	nc   *nats.Conn
+	log  *slog.Logger
+	only bool // the server is embedded: there is no other
+
+	// writes and reads are since when no server has served any, in nanoseconds of the Unix
+	// time; 0 while one does.
+	writes, reads atomic.Int64
+	// leftStranded and leftIsolated are when a server was last left because it has served
+	// nothing, and because it is an isolated leader.
+	leftStranded, leftIsolated atomic.Int64
+}
+
 // leaveIsolated connects to another server if the connection's server is an isolated leader.
-func (j *Journal) leaveIsolated(leader string) {
-	if leader == j.nc.ConnectedServerName() {
-		j.leaveOnce(&j.leftIsolated, "the nats-server leads the journal, and does not hear from the others")
+func (c *connection) leaveIsolated(leader string) {
+	if leader == c.nc.ConnectedServerName() {
+		c.leaveOnce(&c.leftIsolated, "the nats-server leads the journal, and does not hear from the others")
 	}
 }
 
 // leaveOnce connects to another server, unless it has done that within leaveAgainAfter. last is when
 // it did, in nanoseconds of the Unix time. If no majority of the servers runs, every one is left
 // after that time.
-func (j *Journal) leaveOnce(last *atomic.Int64, why string) {
+func (c *connection) leaveOnce(last *atomic.Int64, why string) {
 	now, left := time.Now().UnixNano(), last.Load()
 	if now-left > int64(leaveAgainAfter) && last.CompareAndSwap(left, now) {
-		j.leave(why)
+		c.leave(why)
 	}
 }
 
 // leaveSilent connects to another server if the connection's server does not answer. A server
 // that answers may be healthy while the leader is not.
-func (j *Journal) leaveSilent(ctx context.Context) {
-	if j.embedded != nil { // the only server
+func (c *connection) leaveSilent(ctx context.Context) {
+	if c.only {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, pongTimeout)
 	defer cancel()
-	if err := j.nc.FlushWithContext(ctx); errors.Is(err, context.DeadlineExceeded) {
-		j.leave("the nats-server does not answer")
+	if err := c.nc.FlushWithContext(ctx); errors.Is(err, context.DeadlineExceeded) {
+		c.leave("the nats-server does not answer")
 	}
 }
 
 // answered notes whether a request that began at a time was served, and leaves the server if none
-// was for some seconds. since is one of j.writes and j.reads.
-func (j *Journal) answered(since *atomic.Int64, began time.Time, served bool) {
+// was for some seconds. since is one of c.writes and c.reads.
+func (c *connection) answered(since *atomic.Int64, began time.Time, served bool) {
 	now := time.Now().UnixNano()
 	switch {
 	case served:
 		if first := since.Swap(0); first > 0 && now-first > int64(isolatedAfter) {
-			j.log.Info("the journal's leader answers again", "server", j.nc.ConnectedUrlRedacted(), "after", time.Duration(now-first).Round(time.Millisecond))
+			c.log.Info("the journal's leader answers again", "server", c.nc.ConnectedUrlRedacted(), "after", time.Duration(now-first).Round(time.Millisecond))
 		}
-	case j.embedded != nil || j.nc.Status() != nats.CONNECTED || since.CompareAndSwap(0, began.UnixNano()):
+	case c.only || c.nc.Status() != nats.CONNECTED || since.CompareAndSwap(0, began.UnixNano()):
 	default:
 		if first := since.Load(); first > 0 && now-first > int64(strandedAfter) {
-			j.leaveOnce(&j.leftStranded, "the nats-server is connected, and has served no request for some seconds")
+			c.leaveOnce(&c.leftStranded, "the nats-server is connected, and has served no request for some seconds")
 		}
 	}
 }
 
 // leave connects to another server.
-func (j *Journal) leave(why string) {
-	j.log.Warn(why+": connecting to another one", "server", j.nc.ConnectedUrlRedacted())
-	if err := j.nc.ForceReconnect(); err != nil {
-		j.log.Warn("connect to another nats-server", "error", err)
+func (c *connection) leave(why string) {
+	c.log.Warn(why+": connecting to another one", "server", c.nc.ConnectedUrlRedacted())
+	if err := c.nc.ForceReconnect(); err != nil {
+		c.log.Warn("connect to another nats-server", "error", err)
 	}
 }

@@ -43,6 +43,7 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Journal, error) {
 	if j.log == nil {
 		j.log = slog.Default()
 	}
+	j.connection.nc, j.connection.log, j.connection.only = nc, j.log, cfg.Embedded != nil
 	j.clock = clock{now: cfg.Now, elapsed: host.SinceBoot, embedded: cfg.Embedded != nil}
 	if j.clock.now == nil {
 		j.clock.now = time.Now

@@ -27,10 +27,10 @@ func (j *Journal) Last(ctx context.Context) (ledger.Sequence, error) {
 		err = errors.New("it has no leader")
 	case isolated(info):
 		err = fmt.Errorf("its leader %s does not hear from a majority of its servers", info.Cluster.Leader)
-		j.leaveIsolated(info.Cluster.Leader)
+		j.connection.leaveIsolated(info.Cluster.Leader)
 	}
 	if ctx.Err() == nil || errors.Is(err, context.DeadlineExceeded) {
-		j.answered(&j.reads, began, err == nil)
+		j.connection.answered(&j.connection.reads, began, err == nil)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("last sequence of %s: %w: %w", streamName, ledger.ErrUnavailable, err)

@@ -38,6 +38,7 @@ func TestReadings_EndBeforeWrites(t *testing.T) {
 		}
 	}
 	idle, used := begin(), begin()
+	var meanwhile *reading
 	rs.end(idle)
 	write(func() {
 		if !ended(idle) {
@@ -47,7 +48,11 @@ func TestReadings_EndBeforeWrites(t *testing.T) {
 		if rs.end(during); !ended(during) {
 			t.Error("a transaction that ended during a write is idle")
 		}
+		meanwhile = begin()
 	})
+	if rs.end(meanwhile); !ended(meanwhile) {
+		t.Error("a transaction that began during a write, and does not see it, is idle after it")
+	}
 	if used.tx.Bucket([]byte("b")) != nil {
 		t.Error("a transaction from before a write sees it")
 	}
