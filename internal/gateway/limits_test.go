@@ -526,7 +526,7 @@ func TestStreams_FailedOnesLeaveTheirPlaces(t *testing.T) {
 			defer f.setLimits(t, "acme", "")
 			f.config.Get(ann, &stelev1.GetRequest{Key: "a"})
 			return ends(ann, nil)
-		}, codes.ResourceExhausted, "requests a second"},
+		}, codes.ResourceExhausted, "requests per second"},
 		"no record": {func() error {
 			unrecorded.Store(true)
 			defer unrecorded.Store(false)
