@@ -71,3 +71,26 @@ func TestForm_NeverSentWhole(t *testing.T) {
 		}
 	}
 }
+
+// ParseForm does not read bodies of other types, and the server would wait for them without a deadline.
+func TestForm_OtherTypesAreRejected(t *testing.T) {
+	f := start(t)
+	for _, kind := range []string{"text/plain", "multipart/form-data; boundary=b", "", "application/json"} {
+		for _, length := range []string{"Content-Length: 30000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n"} {
+			c, err := net.Dial("tcp", f.web.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			c.SetDeadline(time.Now().Add(50 * time.Second)) // the server discards the body for some time
+			fmt.Fprintf(c, "POST /-/theme HTTP/1.1\r\nHost: stele\r\nContent-Type: %s\r\nConnection: close\r\n%s", kind, length)
+			c.(*net.TCPConn).CloseWrite()
+			resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+			if err != nil {
+				t.Errorf("%q with %.20s: %v", kind, length, err)
+			} else if resp.StatusCode != http.StatusBadRequest {
+				t.Errorf("%q with %.20s: %d, want %d", kind, length, resp.StatusCode, http.StatusBadRequest)
+			}
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"mime"
 	"net/http"
 	"strings"
 	"time"
@@ -147,9 +148,16 @@ func (c *Console) call(v *page.View, r route) error {
 // formCopies is how often a form is in memory: its bytes, its text, and its fields.
 const formCopies = 3
 
+// sendTimeout is how long the answer to a form may take: until then the form keeps its memory.
+const sendTimeout = time.Minute
+
 // receiveForm reads a form. A large one waits for its memory first, and needs a valid token. release
-// gives the memory back.
+// gives the memory back. A body of another type is rejected, because ParseForm does not read it: the
+// server would, when it answers, without a deadline.
 func (c *Console) receiveForm(v *page.View) (release func(), err error) {
+	if kind, _, _ := mime.ParseMediaType(v.R.Header.Get("Content-Type")); v.R.ContentLength != 0 && kind != "application/x-www-form-urlencoded" {
+		return nil, status.Error(codes.InvalidArgument, "the body is not a form: send application/x-www-form-urlencoded")
+	}
 	release, err = c.bodies.Reserve(v.R.Context(), v.R, maxForm, formCopies, func() (string, error) { return v.Cookies.Token(v.R), nil })
 	if err != nil {
 		return nil, apierror.StatusOf(v.Log, v.R.URL.Path, err)
@@ -159,7 +167,8 @@ func (c *Console) receiveForm(v *page.View) (release func(), err error) {
 		release()
 		return nil, status.Error(codes.InvalidArgument, "the form cannot be read, or has more than 8 MiB")
 	}
-	v.R.Body = http.NoBody // a form with parts is not read
-	http.NewResponseController(v.W).SetReadDeadline(time.Time{})
+	control := http.NewResponseController(v.W)
+	control.SetReadDeadline(time.Time{})
+	control.SetWriteDeadline(time.Now().Add(sendTimeout))
 	return release, nil
 }

@@ -101,6 +101,11 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ctx := context.WithValue(r.Context(), requestKey{}, &request{who: who, have: r.Header.Values("If-None-Match")})
+	if r.ContentLength != 0 && (r.URL.Path == watchPath || r.URL.Path == watchAllPath) {
+		// The first event would wait for it without a deadline, and the watch keep its slot.
+		fail(w, invalid("body", "a watch has no body"))
+		return
+	}
 	switch r.URL.Path {
 	case watchPath:
 		a.watch(w, r.WithContext(ctx), values)

@@ -162,6 +162,9 @@ func TestWatch_InvalidRequests(t *testing.T) {
 	if a := w.do("GET", "/v1/watch", bob, "", "Last-Event-ID: x"); a.status != 400 {
 		t.Errorf("an id that is none: %d", a.status)
 	}
+	if a := w.do("GET", "/v1/watch?prefix=a/", bob, "x"); a.status != 400 || !strings.Contains(a.body, "a watch has no body") {
+		t.Errorf("a body: %d %s", a.status, a.body)
+	}
 	if a := w.do("HEAD", "/v1/watch", bob, ""); a.status != 405 {
 		t.Errorf("HEAD: %d", a.status)
 	}
