@@ -202,6 +202,8 @@ func (s *staged) checkBases(ctx context.Context, cfg *Config, t Tenant, cs *Chan
 	if err != nil {
 		return fmt.Errorf("read the bases of %s: %w", t, err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, patience) // the tenant's other writes wait meanwhile
+	defer cancel()
 	var attached []Tenant
 	for n, b := range next {
 		attaches := !slices.ContainsFunc(known, func(k Base) bool { return k.Tenant == b.Tenant })

@@ -40,7 +40,7 @@ type committer struct {
 
 const (
 	// patience is how long a lane and the committer try while the journal does not
-	// answer.
+	// answer, and how long a lane records that a change set attaches bases.
 	patience = 10 * time.Second
 	// pause is the time between two tries while the journal does not move.
 	pause = 10 * time.Millisecond

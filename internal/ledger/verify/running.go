@@ -61,7 +61,7 @@ func ServeTree(conn *nats.Conn, tree *proof.Tree) (*TreeServer, error) {
 		}
 		body, err := json.Marshal(seen(ctx, tree))
 		if err == nil {
-			_ = m.Respond(body) // a backup that gets no answer says so
+			_ = m.Respond(body) // a backup that gets no answer reports it
 		}
 	})
 	if err != nil {
