@@ -178,12 +178,13 @@ func (r *results) searchTenants(ctx context.Context, v *page.View) error {
 	group.SetLimit(tenantsTogether)
 	for i, t := range list.Tenants {
 		group.Go(func() (err error) {
+			if err := ctx.Err(); err != nil { // another search has failed, or another part of the page
+				return err
+			}
 			req := r.request()
 			req.PageSize = matchesOfTenant
 			theirs := page.WithToken(v.R.Context(), v.Cookies.Token(v.R), ledger.Tenant(t.Tenant))
-			if ctx.Err() == nil {
-				answers[i], err = v.Config.Search(theirs, req)
-			}
+			answers[i], err = v.Config.Search(theirs, req)
 			return err
 		})
 	}

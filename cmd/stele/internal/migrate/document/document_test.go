@@ -127,6 +127,7 @@ func TestRead_Template(t *testing.T) {
 		{"templates/a.yaml", "name: '{{ include \"chart.name\" . }}'", "template"},
 		{"templates/a.json", `{"a": {{ .Release.Name | quote }}}`, "template"},
 		{"templates/mail.json", `{"text": "Dear {{name}}"}`, "read"},
+		{"templates/mail.yaml", `text: "Dear {{name}}`, "if it is a template, import the rendered file instead"}, // damaged: its keys are kept
 		{"templates/a.yaml", "a: 1", "read"},
 		{"values.yaml", "a: '{{ .Values.b }}'", "read"},
 		{"values.yaml", "a: {{ .Values.b }}", "if it is a template, import the rendered file instead"},
