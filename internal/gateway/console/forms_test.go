@@ -55,12 +55,7 @@ func TestForm_NeverSentWhole(t *testing.T) {
 	f := start(t)
 	for _, path := range []string{"/login", "/-/theme", "/logout", "/acme/changes"} {
 		for _, body := range []string{"Content-Length: 8000000\r\n\r\ntoken=", "Transfer-Encoding: chunked\r\n\r\n6\r\ntoken=\r\n0\r\n\r\n"} {
-			c, err := net.Dial("tcp", f.web.Listener.Addr().String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer c.Close()
-			c.SetDeadline(time.Now().Add(20 * time.Second))
+			c := dialRaw(t, f)
 			fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: stele\r\nCookie: stele-80-session=forged\r\nContent-Type: application/x-www-form-urlencoded\r\n%s", path, body)
 			resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 			if err != nil {
@@ -77,12 +72,7 @@ func TestForm_OtherTypesAreRejected(t *testing.T) {
 	f := start(t)
 	for _, kind := range []string{"text/plain", "multipart/form-data; boundary=b", "", "application/json"} {
 		for _, length := range []string{"Content-Length: 30000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n"} {
-			c, err := net.Dial("tcp", f.web.Listener.Addr().String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer c.Close()
-			c.SetDeadline(time.Now().Add(50 * time.Second)) // the server discards the body for some time
+			c := dialRaw(t, f)
 			fmt.Fprintf(c, "POST /-/theme HTTP/1.1\r\nHost: stele\r\nContent-Type: %s\r\nConnection: close\r\n%s", kind, length)
 			c.(*net.TCPConn).CloseWrite()
 			resp, err := http.ReadResponse(bufio.NewReader(c), nil)
@@ -93,4 +83,16 @@ func TestForm_OtherTypesAreRejected(t *testing.T) {
 			}
 		}
 	}
+}
+
+// dialRaw opens a connection for requests that no client of HTTP would make.
+func dialRaw(t *testing.T, f *fixture) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", f.web.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	return c
 }

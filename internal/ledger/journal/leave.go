@@ -50,7 +50,7 @@ func isolated(info *jetstream.StreamInfo) bool {
 type connection struct {
 	nc   *nats.Conn
 	log  *slog.Logger
-	only bool // the server is embedded: there is no other
+	only bool // the server is embedded, so no other can be chosen
 
 	// writes and reads are since when no server has served any, in nanoseconds of the Unix
 	// time; 0 while one does.

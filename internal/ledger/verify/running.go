@@ -91,7 +91,7 @@ func seen(ctx context.Context, tree *proof.Tree) seenAnswer {
 }
 
 // AskTree asks a running process what it has seen of the journal that the connection reaches. The
-// error is ErrNoTree if there is no such process.
+// error is ErrNoTree if no process answers such questions.
 func AskTree(ctx context.Context, conn *nats.Conn) (*Seen, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()

@@ -96,6 +96,6 @@ func metric(t *testing.T, address, name string) string {
 			return strings.TrimSpace(value)
 		}
 	}
-	t.Fatalf("there is no metric %s", name)
+	t.Fatalf("metric %s not found", name)
 	return ""
 }
