@@ -81,12 +81,13 @@ func (g *Gateways) Invoke(ctx context.Context, method string, args, reply any, o
 			conn := g.conns[(int(chosen)+others)%len(g.conns)]
 			last := tries >= len(g.conns)
 			attempt, cancel := ctx, func() {}
-			if !last && reads(method) {
+			limited := !last && reads(method)
+			if limited {
 				attempt, cancel = context.WithTimeout(ctx, patience(ctx))
 			}
 			var from peer.Peer
 			err := conn.Invoke(attempt, method, args, reply, append(slices.Clip(opts), grpc.Peer(&from))...)
-			silent := err != nil && attempt.Err() != nil && ctx.Err() == nil
+			silent := limited && expired(err) && ctx.Err() == nil
 			cancel()
 			if !last && reason(err) == "NO_TREE" { // only signers keep the tree
 				others++
@@ -105,6 +106,14 @@ func (g *Gateways) Invoke(ctx context.Context, method string, args, reply any, o
 			}
 		}
 	})
+}
+
+// expired reports whether a call ended because its time was over. The gateway is sent the
+// deadline and resets the stream by its own clock, which can be before this process sees
+// the deadline pass: gRPC reports CANCELED then.
+func expired(err error) bool {
+	code := status.Code(err)
+	return code == codes.DeadlineExceeded || code == codes.Canceled
 }
 
 // patience is how long a gateway may take to answer a read before the next one is asked: a

@@ -126,17 +126,14 @@ func TestGateways_ProofsOfASigner(t *testing.T) {
 	}
 }
 
-// swallowing is a gateway that is half open: it answers pings, and no call.
-func swallowing(t *testing.T, got *calls) (address string) {
+// swallowing is a gateway that is half open: it answers pings, and no call before end returns.
+func swallowing(t *testing.T, got *calls, end func(context.Context) error) (address string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := grpc.NewServer(grpc.StatsHandler(got), grpc.UnknownServiceHandler(func(_ any, s grpc.ServerStream) error {
-		<-s.Context().Done()
-		return s.Context().Err()
-	}))
+	s := grpc.NewServer(grpc.StatsHandler(got), grpc.UnknownServiceHandler(func(_ any, s grpc.ServerStream) error { return end(s.Context()) }))
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
 	t.Cleanup(func() {
@@ -148,27 +145,42 @@ func swallowing(t *testing.T, got *calls) (address string) {
 	return l.Addr().String()
 }
 
-// A gateway that does not answer a read is left while there is time to ask another one.
+// never ends a call when its caller does.
+func never(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// A gateway that does not answer a read is left while there is time to ask another one,
+// whichever of both notices first that the read's time is over.
 func TestGateways_SilentGatewayIsLeft(t *testing.T) {
-	works, got := gatewaytest.Start(t, nil), &calls{}
-	if _, err := works.Node.Ledger.Commit(t.Context(), "acme", ledger.ChangeSet{Author: "ann", Changes: []ledger.Change{{Key: "a/b", Value: "1"}}}); err != nil {
-		t.Fatal(err)
-	}
-	token := works.Token(t, identity.Claims{Subject: "ann", Tenant: "acme", Roles: []identity.Role{identity.Admin}})
-	g, err := Open(swallowing(t, got)+","+works.Dial(t).Target(), certs.Files{}, func() (string, error) { return token, nil })
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { g.Close() })
-	ctx := WithPolicy(t.Context(), Policy{Timeout: 4 * time.Second, Waiting: func(string) {}, Old: func(time.Duration) {}})
-	for i := range 3 {
-		resp, err := stelev1.NewConfigClient(g).Get(ctx, &stelev1.GetRequest{Key: "a/b"})
-		if err != nil || resp.Entry.Value != "1" {
-			t.Fatalf("read %d: %v, %v", i, resp, err)
-		}
-	}
-	if n := got.Load(); n != 1 {
-		t.Errorf("the gateway that does not answer got %d calls", n)
+	for name, end := range map[string]func(context.Context) error{
+		"CallerNotices":        never,
+		"GatewayNotices":       func(context.Context) error { return status.Error(codes.DeadlineExceeded, "too late") },
+		"GatewayResetsStreams": func(context.Context) error { return status.Error(codes.Canceled, "too late") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			works, got := gatewaytest.Start(t, nil), &calls{}
+			if _, err := works.Node.Ledger.Commit(t.Context(), "acme", ledger.ChangeSet{Author: "ann", Changes: []ledger.Change{{Key: "a/b", Value: "1"}}}); err != nil {
+				t.Fatal(err)
+			}
+			token := works.Token(t, identity.Claims{Subject: "ann", Tenant: "acme", Roles: []identity.Role{identity.Admin}})
+			g, err := Open(swallowing(t, got, end)+","+works.Dial(t).Target(), certs.Files{}, func() (string, error) { return token, nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { g.Close() })
+			ctx := WithPolicy(t.Context(), Policy{Timeout: 4 * time.Second, Waiting: func(string) {}, Old: func(time.Duration) {}})
+			for i := range 3 {
+				resp, err := stelev1.NewConfigClient(g).Get(ctx, &stelev1.GetRequest{Key: "a/b"})
+				if err != nil || resp.Entry.Value != "1" {
+					t.Fatalf("read %d: %v, %v", i, resp, err)
+				}
+			}
+			if n := got.Load(); n != 1 {
+				t.Errorf("the gateway that does not answer got %d calls", n)
+			}
+		})
 	}
 }
 
@@ -176,7 +188,7 @@ func TestGateways_SilentGatewayIsLeft(t *testing.T) {
 func TestGateways_SilentStreamIsLeft(t *testing.T) {
 	works, got := gatewaytest.Start(t, nil), &calls{}
 	token := works.Token(t, identity.Claims{Subject: "ann", Tenant: "acme", Roles: []identity.Role{identity.Admin}})
-	g, err := Open(swallowing(t, got)+","+works.Dial(t).Target(), certs.Files{}, func() (string, error) { return token, nil })
+	g, err := Open(swallowing(t, got, never)+","+works.Dial(t).Target(), certs.Files{}, func() (string, error) { return token, nil })
 	if err != nil {
 		t.Fatal(err)
 	}
