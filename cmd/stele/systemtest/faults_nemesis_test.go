@@ -126,6 +126,7 @@ func (n *nemesis) disturb(rounds int) {
 		d := disturbances[order[round%len(order)]]
 		n.clients.settle(n.t)
 		began := time.Now()
+		n.t.Logf("%s: %s", began.UTC().Format("15:04:05.000"), d.name)
 		end := d.begin(n)
 		before := n.clients.acknowledged.Load()
 		await(n.t, "a write while "+d.name, func() bool { return n.clients.acknowledged.Load() > before || n.clients.failed() != nil })
@@ -135,6 +136,7 @@ func (n *nemesis) disturb(rounds int) {
 			n.t.Errorf("%s: the next write took %s, more than %s", d.name, took.Round(time.Millisecond), bound)
 		}
 		time.Sleep(time.Duration(n.random.Int64N(int64(3 * time.Second)))) // the disturbance lasts
+		n.t.Logf("%s: it ends", time.Now().UTC().Format("15:04:05.000"))
 		end()
 		if err := n.clients.failed(); err != nil {
 			n.t.Fatalf("%s: %v", d.name, err)
