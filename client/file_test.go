@@ -303,3 +303,21 @@ func TestGateways_AreTriedInTurn(t *testing.T) {
 		t.Error("a gateway is avoided for too long")
 	}
 }
+
+// The state of a client names its commit, also before the first commit that it follows: a file
+// without it would not be loaded again.
+func TestState_NamesItsCommit(t *testing.T) {
+	c, _, _ := loaded(t, encoded(t))
+	f := &follower{client: c, initial: true}
+	for _, s := range []*stelev1.WatchState{
+		{Entries: []*stelev1.Entry{{Key: "a/b", Value: "2", Revision: 8}}, More: true},
+		{Revision: 8, Id: []byte("the commit")},
+	} {
+		if err := f.state(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s := c.state.Load(); s.revision != 8 || string(s.id) != "the commit" {
+		t.Errorf("it has the state @%d of the commit %q", s.revision, s.id)
+	}
+}

@@ -133,7 +133,7 @@ func (f *follower) state(s *stelev1.WatchState) error {
 	}
 	page := f.page
 	f.page = nil
-	page.Revision = s.Revision
+	page.Revision, page.Id = s.Revision, s.Id
 	if !f.initial {
 		f.client.catchUp(page)
 		return nil

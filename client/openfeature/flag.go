@@ -18,7 +18,8 @@ const staticVariant = "static"
 // flag is the value of a key as a flag.
 type flag struct {
 	revision  uint64
-	err       error // why the value is not a flag; the rest is empty then
+	value     string // a restored ledger can have another value for the same revision
+	err       error  // why the value is not a flag; the rest is empty then
 	disabled  bool
 	variants  map[string]any // numbers are json.Number
 	fallback  string         // the default variant; empty for the caller's own default
@@ -28,7 +29,7 @@ type flag struct {
 
 // parse reads a flag.
 func parse(e client.Entry) *flag {
-	f := &flag{revision: e.Revision}
+	f := &flag{revision: e.Revision, value: e.Value}
 	if e.Secret {
 		f.err = fmt.Errorf("it is a secret")
 	} else {

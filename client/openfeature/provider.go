@@ -167,8 +167,10 @@ func (p *Provider) flag(name string) (*flag, bool) {
 	if !set {
 		return nil, false
 	}
-	if known, ok := p.flags.Load(name); ok && known.(*flag).revision == e.Revision {
-		return known.(*flag), true
+	if known, ok := p.flags.Load(name); ok {
+		if f := known.(*flag); f.revision == e.Revision && f.value == e.Value {
+			return f, true
+		}
 	}
 	f := parse(e)
 	p.flags.Store(name, f)

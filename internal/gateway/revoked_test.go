@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stelehq/stele/internal/durable"
 	"github.com/stelehq/stele/internal/gateway"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/gateway/policy"
@@ -160,7 +161,7 @@ func TestStream_EndsWithItsKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := identity.Publish(file, doc); err != nil {
+	if err := durable.Publish(file, doc); err != nil {
 		t.Fatal(err)
 	}
 	endsWith(t, "the stream", watch, "key")

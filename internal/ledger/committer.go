@@ -247,7 +247,7 @@ func (c *committer) append(ctx context.Context, position Sequence, drafts []*dra
 // appended makes durable commits visible, and makes sure that they continue the history that
 // this process has seen: only then they are acknowledged.
 func (c *committer) appended(ctx context.Context, seq Sequence, commits []*Commit) (bool, error) {
-	err := c.replica.Apply(seq, commits)
+	err := c.replica.Apply(ctx, seq, commits)
 	if err == nil {
 		err = c.replica.Confirm(ctx, seq)
 	}

@@ -118,7 +118,8 @@ func refusal(err error) bool {
 	var attach *AttachError
 	var clock *ClockError
 	var ahead *AheadError
-	return errors.As(err, &clock) || errors.As(err, &ahead) || errors.As(err, &reused) || errors.As(err, &attach) || errors.As(err, &invalid) || errors.As(err, &conflict) || errors.Is(err, ErrAborted) || errors.Is(err, ErrUnchecked)
+	var changed *HistoryChangedError
+	return errors.As(err, &changed) || errors.As(err, &clock) || errors.As(err, &ahead) || errors.As(err, &reused) || errors.As(err, &attach) || errors.As(err, &invalid) || errors.As(err, &conflict) || errors.Is(err, ErrAborted) || errors.Is(err, ErrUnchecked)
 }
 
 // settle answers the change sets.

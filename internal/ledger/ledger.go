@@ -52,7 +52,7 @@ type Replica interface {
 	// or says why the replica cannot get there.
 	WaitPosition(ctx context.Context, seq Sequence) error
 	// Apply makes the commits of the message at seq visible.
-	Apply(seq Sequence, commits []*Commit) error
+	Apply(ctx context.Context, seq Sequence, commits []*Commit) error
 	// Confirm blocks until the message at seq, which was applied, is known to continue
 	// everything that the replica has seen. The error is that of ctx, or says why that is not
 	// so.

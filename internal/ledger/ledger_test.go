@@ -324,3 +324,28 @@ func TestImport_OldestFirst(t *testing.T) {
 		t.Errorf("before the first commit: %v", err)
 	}
 }
+
+// A change set that is based on a commit of another history fails alone.
+func TestCommit_ChangedHistoryFailsAlone(t *testing.T) {
+	n := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
+	if _, err := n.Ledger.Commit(t.Context(), acme, set("a", "1")); err != nil {
+		t.Fatal(err)
+	}
+	stale := set("a", "2")
+	stale.Preconditions = []ledger.Precondition{{Key: "a", Revision: 1, ID: []byte("another")}}
+	var all []*ledger.Pending
+	for _, cs := range []ledger.ChangeSet{stale, set("b", "3")} {
+		p, err := n.Ledger.Submit(t.Context(), acme, cs, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+	var changed *ledger.HistoryChangedError
+	if _, err := all[0].Wait(t.Context()); !errors.As(err, &changed) {
+		t.Errorf("the stale one: %v", err)
+	}
+	if _, err := all[1].Wait(t.Context()); err != nil {
+		t.Errorf("the other one: %v", err)
+	}
+}

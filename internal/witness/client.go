@@ -18,12 +18,8 @@ type Client struct {
 	HTTP *http.Client
 }
 
-var (
-	// ErrInconsistent: the witness has cosigned a tree that the checkpoint does not extend.
-	ErrInconsistent = errors.New("the witness has cosigned a tree that this checkpoint does not extend")
-	// ErrNoCheckpoint: the witness has cosigned no checkpoint of that ledger.
-	ErrNoCheckpoint = errors.New("the witness has cosigned no checkpoint of this ledger")
-)
+// ErrInconsistent: the witness has cosigned a tree that the checkpoint does not extend.
+var ErrInconsistent = errors.New("the witness has cosigned a tree that this checkpoint does not extend")
 
 // SizeError says that the newest checkpoint which the witness has cosigned has another
 // size than the one that was given as old.
@@ -65,7 +61,7 @@ func (c *Client) Newest(ctx context.Context, origin string) (signed string, err 
 	case err != nil:
 		return "", err
 	case status == http.StatusNotFound:
-		return "", fmt.Errorf("%w: %s", ErrNoCheckpoint, c.URL)
+		return "", fmt.Errorf("the witness has cosigned no checkpoint of this ledger: %s", c.URL)
 	case status != http.StatusOK:
 		return "", c.unexpected(status, body)
 	}

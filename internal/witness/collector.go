@@ -38,10 +38,6 @@ type CollectorConfig struct {
 // askTimeout bounds how long a witness has for a checkpoint.
 const askTimeout = 10 * time.Second
 
-// ErrRolledBack: a witness has forgotten what it has cosigned. It is not asked to
-// cosign any more, because it would cosign a second history.
-var ErrRolledBack = errors.New("the witness has forgotten what it has cosigned")
-
 // Collector asks witnesses to cosign each new checkpoint, until Close. Nothing waits for
 // it but those who ask for cosigned checkpoints: a witness that does not answer delays no write.
 type Collector struct {
@@ -191,7 +187,7 @@ func (a *asked) ask(ctx context.Context, at proof.Signed) error {
 		case err == nil:
 			return a.cosign(at, lines)
 		case errors.As(err, &other) && other.Size < a.cosigned:
-			return fmt.Errorf("%w: its newest checkpoint has the size %d, and it has cosigned one of %d: restore its file, or replace it by a witness with another key", ErrRolledBack, other.Size, a.cosigned)
+			return fmt.Errorf("the witness has forgotten what it has cosigned: its newest checkpoint has the size %d, and it has cosigned one of %d: restore its file, or replace it by a witness with another key", other.Size, a.cosigned)
 		case errors.As(err, &other) && other.Size != a.size:
 			a.size = other.Size
 		case errors.Is(err, ErrInconsistent):

@@ -1,16 +1,15 @@
 package identity
 
 import (
-	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/stelehq/stele/internal/durable"
 )
 
 // Files of a Signer's folder.
@@ -29,37 +28,6 @@ func ReadSecret(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s has mode %04o, so others may read or change it: make it 0600", path, mode)
 	}
 	return os.ReadFile(path)
-}
-
-// CreateSecret makes a durable file of mode 0600, unless it exists: like a link, and
-// unlike a rename, it never replaces a key that was used for a signature. The caller
-// then reads the existing file.
-func CreateSecret(path string, content []byte) error {
-	temp, err := writeTemp(filepath.Dir(path), content)
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temp)
-	if err := os.Link(temp, path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return nil
-}
-
-// Publish makes a world-readable file with the given content.
-func Publish(path string, content []byte) error {
-	if was, err := os.ReadFile(path); err == nil && bytes.Equal(was, content) {
-		return nil
-	}
-	temp, err := writeTemp(filepath.Dir(path), content)
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temp)
-	if err := os.Chmod(temp, 0o644); err != nil {
-		return err
-	}
-	return os.Rename(temp, path)
 }
 
 func readKey(dir string) (ed25519.PrivateKey, error) {
@@ -93,19 +61,5 @@ func createKey(dir string) error {
 	if err != nil {
 		return err
 	}
-	return CreateSecret(filepath.Join(dir, keyFile), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
-}
-
-// writeTemp writes a durable file of mode 0600 next to its target.
-func writeTemp(dir string, content []byte) (path string, err error) {
-	f, err := os.CreateTemp(dir, ".new-*")
-	if err != nil {
-		return "", err
-	}
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		os.Remove(f.Name())
-		return "", err
-	}
-	return f.Name(), nil
+	return durable.Create(filepath.Join(dir, keyFile), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }

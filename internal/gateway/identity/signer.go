@@ -13,6 +13,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/stelehq/stele/internal/durable"
 	"github.com/stelehq/stele/internal/ledger"
 )
 
@@ -60,7 +61,7 @@ func (s *Signer) publish(dir string) error {
 	if err != nil {
 		return fmt.Errorf("encode key set: %w", err)
 	}
-	return Publish(filepath.Join(dir, jwksFile), append(doc, '\n'))
+	return durable.Publish(filepath.Join(dir, jwksFile), append(doc, '\n'))
 }
 
 // Claims are the claims that a Signer puts into a token.

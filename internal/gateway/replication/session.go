@@ -65,7 +65,7 @@ func (c *Client) session(ctx context.Context, u *upstream, epoch ledger.Epoch, t
 			}
 			return err
 		}
-		useful, err := s.handle(m)
+		useful, err := s.handle(ctx, m)
 		if err != nil {
 			return err
 		}
@@ -83,7 +83,7 @@ func (c *Client) session(ctx context.Context, u *upstream, epoch ledger.Epoch, t
 
 // handle reports whether a message was of use. An upstream that sends none that is counts
 // as silent.
-func (s *session) handle(m *stelev1.FollowResponse) (useful bool, err error) {
+func (s *session) handle(ctx context.Context, m *stelev1.FollowResponse) (useful bool, err error) {
 	switch e := m.Event.(type) {
 	case *stelev1.FollowResponse_Welcome:
 		switch {
@@ -98,7 +98,7 @@ func (s *session) handle(m *stelev1.FollowResponse) (useful bool, err error) {
 		if !s.welcome {
 			return false, errNoWelcome
 		}
-		return s.apply(e.Commits.Commits)
+		return s.apply(ctx, e.Commits.Commits)
 	case *stelev1.FollowResponse_Progress:
 		if !s.welcome {
 			return false, errNoWelcome
@@ -113,7 +113,7 @@ func (s *session) handle(m *stelev1.FollowResponse) (useful bool, err error) {
 
 var errNoWelcome = fmt.Errorf("%w: its first response is not a welcome", errContradiction)
 
-func (s *session) apply(commits []*stelev1.ReplicatedCommit) (useful bool, err error) {
+func (s *session) apply(ctx context.Context, commits []*stelev1.ReplicatedCommit) (useful bool, err error) {
 	batch := make([]replica.Replicated, len(commits))
 	for i, rc := range commits {
 		commit, err := ledger.DecodeCommit(rc.Commit)
@@ -128,7 +128,7 @@ func (s *session) apply(commits []*stelev1.ReplicatedCommit) (useful bool, err e
 		s.positions[commit.Tenant] = position
 		batch[i] = replica.Replicated{Sequence: position, Commit: commit}
 	}
-	fresh, err := s.to.Apply(batch)
+	fresh, err := s.to.Apply(ctx, batch)
 	return fresh > 0, err
 }
 

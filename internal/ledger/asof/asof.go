@@ -58,7 +58,7 @@ func Parse(s string, now time.Time) (Ref, error) {
 		"2006-01-02T15:04:05.999999999", "2006-01-02T15:04", time.DateOnly, "2006-01",
 		"2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04Z07:00",
 	} {
-		if t, err := time.Parse(layout, text); err == nil {
+		if t, err := time.Parse(layout, text); err == nil && !t.IsZero() { // the zero time means that none is given
 			return Ref{Time: t}, nil
 		}
 	}

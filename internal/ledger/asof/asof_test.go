@@ -54,7 +54,7 @@ func TestParse(t *testing.T) {
 		}
 	}
 	for _, text := range []string{"", "@", "@@4", "-1", "@HEAD~", "@HEAD~-1", "@HEADx", "@head", "@2x", "@h", "@0s", "@99999999999d",
-		"@18446744073709551616", "@2025-13-04", "acme@4", "2025-13", " ago", "2 ago", "42 ago", "HEAD ago", "2h agone",
+		"@18446744073709551616", "@2025-13-04", "acme@4", "2025-13", " ago", "2 ago", "42 ago", "HEAD ago", "2h agone", "0001-01-01T00:00:00Z", "0001-01",
 		"0 days ago", "-1 days ago", "99999999999 days ago", "999999 months ago", "5 minutes hence", "five minutes ago", "tomorrow"} {
 		if got, err := Parse(text, now); err == nil {
 			t.Errorf("%q is taken for %+v", text, got)

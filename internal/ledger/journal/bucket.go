@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"strings"
+	"sync/atomic"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stelehq/stele/internal/ledger"
@@ -13,7 +14,7 @@ import (
 
 var (
 	// Sinks holds the lease and the positions of each sink.
-	Sinks = AuxKind{"STELE-SINKS", "stele.sinks.v1.", "Claims and positions of the sinks"}
+	Sinks = AuxKind{"STELE-SINKS", "stele.sinks.v1.", "Leases and positions of the sinks"}
 	// Parked holds the dead letters: keys that a sink does not accept.
 	Parked = AuxKind{"STELE-PARKED", "stele.parked.v1.", "Keys that sinks have rejected"}
 	// Keys holds the encrypted keys of secrets, named by their tenant.
@@ -30,6 +31,8 @@ type Bucket struct {
 	stream stream
 	j      *Journal
 	kind   AuxKind
+	// stopped holds the reason once the guard has found a difference.
+	stopped atomic.Pointer[error]
 }
 
 // Entry is one of the messages.
@@ -39,7 +42,8 @@ type Entry struct {
 	Body     []byte
 }
 
-// OpenBucket finds the stream, or creates it. It works until the journal is closed.
+// OpenBucket finds the stream, or creates it. It works until the journal is closed, and takes
+// no more messages once the guard has found changed settings, which could remove them.
 func (j *Journal) OpenBucket(ctx context.Context, kind AuxKind) (*Bucket, error) {
 	if err := connected(j.nc); err != nil {
 		return nil, err
@@ -53,6 +57,10 @@ func (j *Journal) OpenBucket(ctx context.Context, kind AuxKind) (*Bucket, error)
 	if got := n.stream.CachedInfo().Config.Metadata[metaEpoch]; got != want.Metadata[metaEpoch] {
 		return nil, fmt.Errorf("%s is of the ledger %s: delete it to begin with this one's", want.Name, got)
 	}
+	if err := n.stream.check(n.stream.CachedInfo(), 0); err != nil {
+		return nil, err
+	}
+	j.running.Go(func() { j.guard("nothing more is written to "+want.Name, &n.stopped, &n.stream) })
 	return n, nil
 }
 
@@ -62,7 +70,11 @@ func bucketConfig(kind AuxKind, replicas int, epoch ledger.Epoch) jetstream.Stre
 		Name:              kind.stream,
 		Description:       kind.what + " of a Stele ledger.",
 		Subjects:          []string{kind.subject + ">"},
+		MaxConsumers:      -1,
+		MaxMsgs:           -1,
+		MaxBytes:          -1,
 		MaxMsgsPerSubject: 1,
+		MaxMsgSize:        -1,
 		Storage:           jetstream.FileStorage,
 		Replicas:          replicas,
 		Metadata:          map[string]string{metaEpoch: epoch.String()},
@@ -89,6 +101,9 @@ func (j *Journal) CreateAuxStreams(ctx context.Context) error {
 // the newest one has the sequence expected (0: it does not exist), otherwise
 // ErrConflict. The errors are those of Journal.Append.
 func (n *Bucket) Put(ctx context.Context, name string, expected ledger.Sequence, body []byte) (ledger.Sequence, error) {
+	if p := n.stopped.Load(); p != nil {
+		return 0, *p
+	}
 	if err := connected(n.j.nc); err != nil {
 		return 0, fmt.Errorf("put %s%s: %w", n.kind.subject, name, err)
 	}

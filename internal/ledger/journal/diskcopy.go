@@ -58,12 +58,20 @@ func (c diskCopy) readAll(ctx context.Context, stream, subject string, to ledger
 	if err != nil {
 		return err
 	}
+	missing := ", and no file in " + c.folder(stream) + " has it"
+	before := missing // where the messages before the first of a block are lost
 	for i, path := range blocks {
 		b, err := readBlock(ctx, path, stream, subject)
 		if err != nil {
 			return err
 		}
-		where := ": " + path + " is damaged"
+		where, here := before, ": "+path+" is damaged"
+		if b.damaged && before == missing {
+			where = here
+		}
+		if before = missing; b.cut {
+			before = here
+		}
 		for _, r := range b.records {
 			seq := ledger.Sequence(r.Sequence)
 			if seq > to {
@@ -71,7 +79,7 @@ func (c diskCopy) readAll(ctx context.Context, stream, subject string, to ledger
 				return nil
 			}
 			until(seq, where)
-			last = seq
+			last, where = seq, here
 			if err := handle(Message{Sequence: seq, Time: r.Time, Record: r.Body}); err != nil {
 				return err
 			}
@@ -80,11 +88,11 @@ func (c diskCopy) readAll(ctx context.Context, stream, subject string, to ledger
 			}
 		}
 		if to == toEnd && i == len(blocks)-1 && b.cut {
-			damaged(Damage{Stream: stream, First: last + 1, What: "cannot be read" + where})
+			damaged(Damage{Stream: stream, First: last + 1, What: "cannot be read" + here})
 		}
 	}
 	if to != toEnd {
-		until(to+1, ", and no file in "+c.folder(stream)+" has it")
+		until(to+1, before)
 	}
 	return nil
 }

@@ -103,3 +103,38 @@ func TestGuard_IgnoresSilence(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A bucket's settings must not remove messages either: STELE-KEYS holds the only copy of keys.
+func TestGuard_BucketsStopWithAReason(t *testing.T) {
+	j := openTest(t, startTest(t, t.TempDir()), Config{guardInterval: time.Millisecond})
+	bucket, err := j.OpenBucket(t.Context(), Keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last ledger.Sequence
+	for range 3 { // the newer message replaces the older one
+		if last, err = bucket.Put(t.Context(), "acme", last, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := j.OpenBucket(t.Context(), Keys); err != nil {
+		t.Fatalf("before anything was changed: %v", err)
+	}
+	cfg := bucket.stream.CachedInfo().Config
+	cfg.MaxAge = time.Hour
+	if _, err := j.js.UpdateStream(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	const want = "STELE-KEYS is not as it must be: MaxAge is 1h0m0s, must be 0s"
+	if _, err := j.OpenBucket(t.Context(), Keys); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("it is opened again: %v", err)
+	}
+	for end := time.Now().Add(20 * time.Second); bucket.stopped.Load() == nil; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the guard has not found the change")
+		}
+	}
+	if _, err := bucket.Put(t.Context(), "acme", last, []byte("y")); !errors.Is(err, ledger.ErrReadOnly) || !strings.Contains(err.Error(), want) {
+		t.Errorf("it is written to: %v", err)
+	}
+}

@@ -105,7 +105,7 @@ func StartServer(cfg ServerConfig) (*Server, error) {
 		lock.Close()
 		return nil, fmt.Errorf("start nats-server on %s: %w", cfg.Dir, err)
 	}
-	if s.socket, err = listenSocket(cfg.Dir, s.InProcessConn); err != nil { // a path may be too long for one
+	if s.socket, err = listenSocket(cfg.Dir, logOf(cfg), s.InProcessConn); err != nil { // a path may be too long for one
 		logOf(cfg).Warn("no socket in the journal's folder: stele backup cannot reach it", "error", err)
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())

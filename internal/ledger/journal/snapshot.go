@@ -57,7 +57,7 @@ func askAPI(ctx context.Context, nc *nats.Conn, subject string, request, answer 
 	}
 	var said apiError
 	if err := json.Unmarshal(m.Data, &said); err != nil {
-		return fmt.Errorf("%s answers what cannot be read: %w", api+subject, err)
+		return fmt.Errorf("cannot decode the response to %s: %w", api+subject, err)
 	}
 	if said.Error != nil && said.Error.Code == 404 {
 		return errNoStream

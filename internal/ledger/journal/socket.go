@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 )
@@ -15,10 +17,14 @@ import (
 // socketName is the name of the socket in the server's folder.
 const socketName = "stele.sock"
 
+// acceptPause is the time between two tries to accept a connection.
+const acceptPause = 100 * time.Millisecond
+
 // socket lets other programs on this machine connect to the embedded server. It has the
 // same permissions as the server's files.
 type socket struct {
 	listener net.Listener
+	log      *slog.Logger
 	running  sync.WaitGroup
 
 	mu     sync.Mutex // guards what follows
@@ -27,7 +33,7 @@ type socket struct {
 }
 
 // listenSocket serves connections, each a client of the server, until it is closed.
-func listenSocket(dir string, dial func() (net.Conn, error)) (*socket, error) {
+func listenSocket(dir string, log *slog.Logger, dial func() (net.Conn, error)) (*socket, error) {
 	path := filepath.Join(dir, socketName)
 	// This process holds the folder's lock: an existing socket is left over from a
 	// killed process.
@@ -42,7 +48,7 @@ func listenSocket(dir string, dial func() (net.Conn, error)) (*socket, error) {
 		l.Close()
 		return nil, err
 	}
-	s := &socket{listener: l, conns: make(map[net.Conn]bool)}
+	s := &socket{listener: l, log: log, conns: make(map[net.Conn]bool)}
 	s.running.Go(func() { s.accept(dial) })
 	return s, nil
 }
@@ -50,11 +56,17 @@ func listenSocket(dir string, dial func() (net.Conn, error)) (*socket, error) {
 func (s *socket) accept(dial func() (net.Conn, error)) {
 	for {
 		outside, err := s.listener.Accept()
-		if err != nil {
+		if errors.Is(err, net.ErrClosed) {
 			return
+		}
+		if err != nil { // no more files can be opened, which passes
+			s.log.Warn("accept a connection to the journal's socket", "error", err)
+			time.Sleep(acceptPause)
+			continue
 		}
 		inside, err := dial()
 		if err != nil {
+			s.log.Warn("connect the journal's socket to the embedded server", "error", err)
 			outside.Close()
 			continue
 		}

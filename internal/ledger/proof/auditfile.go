@@ -12,11 +12,8 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// auditFormat is the name and version of audit files, and AuditPrefix their beginning.
-const (
-	auditFormat = "stele-audit-1"
-	AuditPrefix = `{"format":"` + auditFormat + `",`
-)
+// auditFormat is the name and version of audit files.
+const auditFormat = "stele-audit-1"
 
 // AuditFile is the first line of an audit file, which proves a range of a tenant's
 // commits to a holder of the public key. A line follows for each of them, in order.

@@ -7,13 +7,9 @@ import (
 	"github.com/stelehq/stele/internal/ledger"
 )
 
-var (
-	// ErrSplitView: the ledger's key has signed two histories.
-	ErrSplitView = errors.New("split view: the ledger's key has signed two different histories")
-	// ErrAhead: a checkpoint is of a larger tree than this process's. Either this process is
-	// behind, or the journal has lost what was signed.
-	ErrAhead = errors.New("the checkpoint is of a larger tree")
-)
+// ErrAhead: a checkpoint is of a larger tree than this process's. Either this process is
+// behind, or the journal has lost what was signed.
+var ErrAhead = errors.New("the checkpoint is of a larger tree")
 
 // SplitViewError is the evidence of a split view: two checkpoints that the ledger's key has
 // signed, one of which is not the beginning of the other.
@@ -23,10 +19,8 @@ type SplitViewError struct {
 }
 
 func (e *SplitViewError) Error() string {
-	return fmt.Sprintf("%v: at %d commits the tree here is another than the checkpoint states: keep both checkpoints as evidence, and find out who has used the key", ErrSplitView, e.Size)
+	return fmt.Sprintf("split view: the ledger's key has signed two different histories: at %d commits, the tree here differs from the checkpoint: keep both checkpoints as evidence, and find out who has used the key", e.Size)
 }
-
-func (e *SplitViewError) Unwrap() error { return ErrSplitView }
 
 // Compare compares a checkpoint that was seen elsewhere with the tree. A split view is
 // logged and counted, and returned as a SplitViewError. Other errors: ErrInvalid for

@@ -61,6 +61,7 @@ func (t *Tree) rebuild(e ledger.Epoch, why error) error {
 	s := t.store.Load()
 	t.store.Store(nil)
 	t.compared.Store(false)
+	t.agreed.Store(false)
 	if err := s.close(); err != nil {
 		t.cfg.Log.Warn("close damaged tree", "error", err)
 	}

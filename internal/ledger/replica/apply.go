@@ -229,19 +229,22 @@ func (s *store) await(ctx context.Context, reached func() *chan struct{}) error 
 	}
 }
 
-// waitRoom blocks while the tails hold more than memory should.
-func (s *store) waitRoom(done <-chan struct{}) {
+// waitRoom blocks while the tails hold more than memory should. They do for as long as flushes
+// fail, so whoever waits must be able to stop.
+func (s *store) waitRoom(ctx context.Context) error {
 	for {
 		s.mu.RLock()
 		full, room := s.frozen != nil && s.active.bytes > s.flushBytes, s.room
 		s.mu.RUnlock()
 		if !full {
-			return
+			return nil
 		}
 		select {
 		case <-room:
-		case <-done:
-			return
+		case <-s.gone:
+			return errNotBuilt
+		case <-ctx.Done():
+			return fmt.Errorf("wait for a flush of the replica: %w", ctx.Err())
 		}
 	}
 }

@@ -93,7 +93,7 @@ func (r *Replica) CatchUp(ctx context.Context, seq ledger.Sequence) error {
 	if err != nil {
 		return err
 	}
-	if err := r.apply(s, seq, commits); err != nil {
+	if err := r.apply(ctx, s, seq, commits); err != nil {
 		return err
 	}
 	s.confirm(seq, nil) // the leader holds it, and everything before it

@@ -172,7 +172,7 @@ func TestReplica_ContradictingJournalStopsIt(t *testing.T) {
 					if n.Head("umbrella").Revision != 0 {
 						t.Error("it took a commit from the journal that contradicts it")
 					}
-					if err := n.Apply(seen+1, nil); !errors.Is(err, ledger.ErrReadOnly) {
+					if err := n.Apply(t.Context(), seen+1, nil); !errors.Is(err, ledger.ErrReadOnly) {
 						t.Errorf("apply to a stopped replica: %v", err)
 					}
 				})
@@ -222,7 +222,7 @@ func TestReplica_ContradictingDeliveryStopsIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := n.Apply(2, commits); err != nil {
+	if err := n.Apply(t.Context(), 2, commits); err != nil {
 		t.Fatal(err)
 	}
 	j.alter(func() { j.messages = append(j.messages, two) })

@@ -110,13 +110,13 @@ func (f *followed) Same(m journal.Message) error {
 
 // Handle applies a message. Ordinarily this process has applied it when it appended
 // it; then the bytes are compared, which costs less than decoding them.
-func (f *followed) Handle(_ context.Context, m journal.Message) error {
+func (f *followed) Handle(ctx context.Context, m journal.Message) error {
 	if !f.store.holds(m) {
 		commits, err := decode(m)
 		if err != nil {
 			return err
 		}
-		if err := f.r.apply(f.store, m.Sequence, commits); err != nil {
+		if err := f.r.apply(ctx, f.store, m.Sequence, commits); err != nil {
 			return err
 		}
 	}

@@ -63,7 +63,7 @@ func (e *edge) pull(t failer, core *replica.Replica, batch int) {
 			all = append(all, replica.Replicated{Sequence: rec.Sequence, Commit: c})
 		}
 		for part := range slices.Chunk(all, batch) {
-			if _, err := e.to.Apply(part); err != nil {
+			if _, err := e.to.Apply(context.Background(), part); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -562,7 +562,7 @@ func TestPrune_LessAndMoreHistory(t *testing.T) {
 			}
 			all = append(all, replica.Replicated{Sequence: rec.Sequence, Commit: c})
 		}
-		if _, err := e.to.Apply(all); err != nil {
+		if _, err := e.to.Apply(context.Background(), all); err != nil {
 			t.Fatal(err)
 		}
 		e.close(t)

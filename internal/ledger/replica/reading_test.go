@@ -1,9 +1,14 @@
 package replica
 
 import (
+	"context"
+	"errors"
+	"log/slog"
 	"path/filepath"
+	"runtime/debug"
 	"testing"
 
+	"github.com/stelehq/stele/internal/ledger"
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -71,5 +76,43 @@ func TestReadings_EndBeforeWrites(t *testing.T) {
 	}
 	if rs.stop(); !ended(newest) {
 		t.Error("an idle transaction is open after stop")
+	}
+}
+
+// Whoever waits for a flush stops with its caller, or when the file is rebuilt: a flush that
+// fails makes no room.
+func TestStore_WaitForRoomEnds(t *testing.T) {
+	full := func() *store {
+		s := &store{flushBytes: 1, frozen: newTail(), active: newTail(), room: make(chan struct{}), gone: make(chan struct{})}
+		s.active.bytes = 2
+		return s
+	}
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := full().waitRoom(canceled); !errors.Is(err, context.Canceled) {
+		t.Errorf("after its caller has gone: %v", err)
+	}
+	rebuilt := full()
+	close(rebuilt.gone)
+	if err := rebuilt.waitRoom(t.Context()); !errors.Is(err, errNotBuilt) {
+		t.Errorf("of a file that is rebuilt: %v", err)
+	}
+}
+
+// A view that cannot be opened leaves the goroutine as it was.
+func TestView_FailureRestoresFaults(t *testing.T) {
+	r, err := Open(Config{Path: filepath.Join(t.TempDir(), "replica.db"), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if err := r.build(ledger.Epoch{1}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.View("acme", At{}); !errors.Is(err, errNotBuilt) {
+		t.Fatalf("a view of a replica that holds nothing yet: %v", err)
+	}
+	if debug.SetPanicOnFault(false) {
+		t.Error("faults still panic in this goroutine")
 	}
 }

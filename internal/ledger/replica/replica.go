@@ -155,8 +155,8 @@ func (r *Replica) WaitPosition(ctx context.Context, seq ledger.Sequence) error {
 
 // Apply makes a record visible that was just appended at seq, without waiting
 // for the journal to deliver it. The journal's own delivery is checked against
-// it later.
-func (r *Replica) Apply(seq ledger.Sequence, commits []*ledger.Commit) error {
+// it later. It waits while the replica's memory is full, until ctx ends.
+func (r *Replica) Apply(ctx context.Context, seq ledger.Sequence, commits []*ledger.Commit) error {
 	s := r.store.Load()
 	if s == nil {
 		return errNotBuilt
@@ -164,7 +164,7 @@ func (r *Replica) Apply(seq ledger.Sequence, commits []*ledger.Commit) error {
 	if err := r.Stopped(); err != nil {
 		return fmt.Errorf("%w: %w", ledger.ErrReadOnly, err)
 	}
-	err := r.apply(s, seq, commits)
+	err := r.apply(ctx, s, seq, commits)
 	if follower.Contradiction(err) { // the record has commits of several tenants, whose callers all get the error
 		r.cfg.Log.Error("the journal has taken a record that does not continue what was seen", "sequence", seq, "error", err)
 		return &ledger.StoppedError{Reason: err}
@@ -172,8 +172,10 @@ func (r *Replica) Apply(seq ledger.Sequence, commits []*ledger.Commit) error {
 	return err
 }
 
-func (r *Replica) apply(s *store, seq ledger.Sequence, commits []*ledger.Commit) error {
-	s.waitRoom(r.ctx.Done())
+func (r *Replica) apply(ctx context.Context, s *store, seq ledger.Sequence, commits []*ledger.Commit) error {
+	if err := s.waitRoom(ctx); err != nil {
+		return err
+	}
 	r.feeds.mu.Lock() // so that feeds get commits in the order in which they became visible
 	defer r.feeds.mu.Unlock()
 	fresh, err := s.apply(seq, commits)

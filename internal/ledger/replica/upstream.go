@@ -87,10 +87,12 @@ func Discard(why error) error { return fmt.Errorf("%w: %w", boltfile.ErrDamaged,
 // Apply makes commits visible, all at once or none, and returns the number of new ones.
 // Those that the replica has already must be the same. An error that contradicts what
 // was seen is a *ledger.ChainError; it is the upstream's fault, and the replica stays
-// unchanged.
-func (t *Target) Apply(commits []Replicated) (int, error) {
+// unchanged. It waits while the replica's memory is full, until ctx ends.
+func (t *Target) Apply(ctx context.Context, commits []Replicated) (int, error) {
 	r, s := t.r, t.s
-	s.waitRoom(r.ctx.Done())
+	if err := s.waitRoom(ctx); err != nil {
+		return 0, err
+	}
 	r.feeds.mu.Lock() // as for commits from the journal
 	defer r.feeds.mu.Unlock()
 	fresh, err := t.replicate(commits)

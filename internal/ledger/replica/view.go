@@ -74,6 +74,7 @@ func (r *Replica) View(t ledger.Tenant, at At) (v *View, err error) {
 	v = &View{Commits: Commits{snapshot{r: r, store: s, tenant: t}}, faults: debug.SetPanicOnFault(true)}
 	defer v.snap.guard(&err)
 	if err := v.snap.open(); err != nil {
+		debug.SetPanicOnFault(v.faults)
 		return nil, err
 	}
 	v.rev, v.id = v.snap.head, v.snap.newest.ID

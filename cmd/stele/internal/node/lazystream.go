@@ -12,8 +12,8 @@ import (
 	"github.com/stelehq/stele/internal/ledger/secret"
 )
 
-// lazyStream is an auxiliary stream that most ledgers never need. It is opened, and
-// created if it does not exist, when it is first used.
+// lazyStream is an auxiliary stream, which is opened, and created if it does not exist, when it
+// is first used.
 type lazyStream[Stream any] struct {
 	mu     sync.Mutex // guards the fields below
 	stream *Stream    // nil until it is open

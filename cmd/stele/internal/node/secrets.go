@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/stelehq/stele/internal/durable"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/ledger/secret"
 )
@@ -41,7 +42,7 @@ func readKEK(path string) (secret.KEK, error) {
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return nil, err
 		}
-		if err := identity.CreateSecret(path, text); err != nil {
+		if err := durable.Create(path, text); err != nil {
 			return nil, err
 		}
 		text, err = identity.ReadSecret(path)

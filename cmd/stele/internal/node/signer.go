@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stelehq/stele/internal/durable"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/journal"
@@ -27,7 +28,7 @@ func (n *Node) signing(ctx context.Context, j *journal.Journal) (func() error, e
 	if err != nil {
 		return nil, err
 	}
-	side, err := j.OpenAuxStream(ctx, journal.Checkpoints)
+	checkpoints, err := j.OpenAuxStream(ctx, journal.Checkpoints)
 	if err != nil {
 		return nil, err
 	}
@@ -35,7 +36,7 @@ func (n *Node) signing(ctx context.Context, j *journal.Journal) (func() error, e
 		if err := n.tree.Follow(j); err != nil {
 			return err
 		}
-		return n.tree.Sign(side, key)
+		return n.tree.Sign(checkpoints, key)
 	}, nil
 }
 
@@ -64,7 +65,7 @@ func (n *Node) collect() (err error) {
 
 // publishKeys keeps the file of the public key up to date when the key has a successor.
 func (c Config) publishKeys(keys string) error {
-	if err := identity.Publish(PublicKey(c.CheckpointKey), []byte(keys)); err != nil {
+	if err := durable.Publish(PublicKey(c.CheckpointKey), []byte(keys)); err != nil {
 		return fmt.Errorf("write the ledger's public keys: %w", err)
 	}
 	return nil
@@ -85,7 +86,7 @@ func openKey(path string, e ledger.Epoch) (proof.Key, error) {
 		}
 	}
 	if err == nil && !published(path, key) {
-		err = identity.Publish(PublicKey(path), []byte(key.Public()+"\n"))
+		err = durable.Publish(PublicKey(path), []byte(key.Public()+"\n"))
 	}
 	if err != nil {
 		return key, fmt.Errorf("open the checkpoint key: %w", err)
@@ -126,5 +127,5 @@ func createKey(path string, e ledger.Epoch) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	return identity.CreateSecret(path, []byte(secret+"\n"))
+	return durable.Create(path, []byte(secret+"\n"))
 }

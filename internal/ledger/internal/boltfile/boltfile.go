@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -55,12 +56,13 @@ func (k *Kind) Catch(err *error) (end func()) {
 // of it. After an ErrDamaged it should be set aside.
 func (k *Kind) Open(path string, initialMap int) (db *bolt.DB, err error) {
 	defer k.Catch(&err)()
+	var system syscall.Errno
 	db, err = bolt.Open(path, 0o600, &bolt.Options{Timeout: time.Second, FreelistType: bolt.FreelistMapType, InitialMmapSize: initialMap, NoStatistics: true})
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
 		return nil, fmt.Errorf("open %s %s: another process has it open", k.Name, path)
-	case errors.Is(err, os.ErrPermission), errors.Is(err, os.ErrNotExist):
-		return nil, fmt.Errorf("open %s: %w", k.Name, err)
+	case errors.As(err, &system) && system != syscall.EIO: // nothing about the file's content, unlike a disk that cannot read it
+		return nil, fmt.Errorf("open %s %s: %w", k.Name, path, err)
 	case err != nil:
 		return nil, k.Damaged("open %s: %v", path, err)
 	}

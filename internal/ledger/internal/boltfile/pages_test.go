@@ -95,3 +95,20 @@ func TestCheckPages_FindsDamage(t *testing.T) {
 		})
 	}
 }
+
+// What the system cannot do for now says nothing about a file's content: it is not set aside.
+func TestOpen_SystemErrorIsNotDamage(t *testing.T) {
+	kind := boltfile.Kind{Name: "test"}
+	for name, path := range map[string]string{"a directory": t.TempDir(), "no directory": filepath.Join(t.TempDir(), "none", "file")} {
+		if _, err := kind.Open(path, 0); err == nil || errors.Is(err, boltfile.ErrDamaged) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, []byte("not a file of bbolt, and too short"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kind.Open(path, 0); !errors.Is(err, boltfile.ErrDamaged) {
+		t.Errorf("other content: %v", err)
+	}
+}

@@ -19,6 +19,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/certs"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/trust"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/internal/durable"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/ledger/proof"
 	"github.com/stelehq/stele/internal/netaddr"
@@ -95,7 +96,7 @@ func runWitness(ctx context.Context, out, errOut io.Writer, o witnessServerOptio
 		l, scheme = tls.NewListener(l, serverTLS), "https"
 	}
 	fmt.Fprintf(out, "the witness %s cosigns checkpoints at %s://%s\nkey %s\n", key.Name(), scheme, l.Addr(), key)
-	if err := identity.Publish(filepath.Join(o.data, "witness.pub"), []byte(key.String()+"\n")); err != nil {
+	if err := durable.Publish(filepath.Join(o.data, "witness.pub"), []byte(key.String()+"\n")); err != nil {
 		return errors.Join(err, l.Close(), w.Close())
 	}
 	server := &http.Server{Handler: w, ReadTimeout: 10 * time.Second, WriteTimeout: 20 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
@@ -200,7 +201,7 @@ func (o *witnessServerOptions) newKey(path string) ([]byte, error) {
 	if err := os.MkdirAll(o.data, 0o700); err != nil {
 		return nil, err
 	}
-	if err := identity.CreateSecret(path, []byte(secret+"\n")); err != nil {
+	if err := durable.Create(path, []byte(secret+"\n")); err != nil {
 		return nil, err
 	}
 	return identity.ReadSecret(path)
