@@ -206,11 +206,10 @@ func (v *View) basesOf(rev ledger.Revision) (*bases, error) {
 // of some tenants holds the bases of their heads, and may lack a base of a past list.
 func (s *snapshot) layer(b ledger.Base, past bool) (layer, error) {
 	l := layer{snapshot: *s, base: b}
-	l.tenant, l.bases = b.Tenant, baseList{}
+	l.tenant, l.newest, l.head, l.kept, l.bases, l.marks = b.Tenant, ledger.Head{}, 0, 0, baseList{}, nil
 	s.store.mu.RLock()
 	l.live = s.active.tenants[b.Tenant] != nil
-	ts := s.store.tenants[b.Tenant]
-	if ts != nil {
+	if ts := s.store.tenants[b.Tenant]; ts != nil {
 		l.newest, l.head, l.kept, l.marks = ts.head, ts.head.Revision, ts.start, ts.marks
 	}
 	s.store.mu.RUnlock()

@@ -38,9 +38,9 @@ type edge struct {
 	to *replica.Target
 }
 
-func startEdge(t failer, path string, core *replica.Replica, h replica.History) *edge {
+func startEdge(t failer, path string, core *replica.Replica, h replica.History, held ...ledger.Tenant) *edge {
 	t.Helper()
-	r, err := replica.Open(replica.Config{Path: path, History: h, Upstream: "core.example:7443"})
+	r, err := replica.Open(replica.Config{Path: path, Tenants: held, History: h, Upstream: "core.example:7443"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,11 +49,15 @@ func startEdge(t failer, path string, core *replica.Replica, h replica.History) 
 	return &edge{r, <-u.targets}
 }
 
-// pull hands over what the edge has not, in batches of so many commits.
-func (e *edge) pull(t failer, core *replica.Replica, batch int) {
+// pull hands over what the edge has not, in batches of so many commits, of all tenants or only
+// of some.
+func (e *edge) pull(t failer, core *replica.Replica, batch int, only ...ledger.Tenant) {
 	t.Helper()
 	heads, position := core.AllHeads()
 	for _, h := range heads {
+		if len(only) > 0 && !slices.Contains(only, h.Tenant) {
+			continue
+		}
 		var all []replica.Replicated
 		for rec, err := range core.TenantRecords(h.Tenant, e.Head(h.Tenant).Revision) {
 			c, decodeErr := rec.Commit()
