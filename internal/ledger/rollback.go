@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -89,58 +90,80 @@ func (l *Ledger) Rollback(ctx context.Context, t Tenant, r Rollback) (Restored, 
 // restored are the changes that restore the selected keys. Without the list of bases, what is
 // inherited stays: a value that was inherited and has changed since is set.
 func restored(t Tenant, s State, to Revision, within Prefix, selected func(Key) bool) (changes []Change, err error) {
-	own := make(map[Key]Value) // after the rollback, of the keys that it changes
+	own := make(map[Key]Change) // that restore the tenant's own values
 	for d, err := range s.Diff(s.Head().Revision, to, within, "") {
 		if err != nil {
 			return nil, err
 		}
 		if selected(d.Key) {
-			own[d.Key] = d.To.Value
-			changes = append(changes, d.Change())
+			own[d.Key] = d.Change()
 		}
 	}
-	if selected(BasesKey) {
-		return changes, nil
-	}
-	effective := s.Effective()
-	for d, err := range effective.Diff(s.Head().Revision, to, within, "") {
-		if err != nil {
+	if !selected(BasesKey) {
+		if err := setInherited(t, s, to, within, selected, own); err != nil {
 			return nil, err
 		}
-		if !selected(d.Key) {
-			continue
-		}
-		is, changed := own[d.Key]
-		if !changed {
-			now, err := s.Version(d.Key, s.Head().Revision)
-			if err != nil {
-				return nil, err
-			}
-			is = now.Value
-		}
-		if is == "" {
-			inherited, err := effective.Inherited(d.Key)
-			if err != nil {
-				return nil, err
-			}
-			is = inherited.Value
-		}
-		switch {
-		case is.Equal(d.To.Value):
-			continue
-		case d.To.Value == "":
-			return nil, Invalid("prefix", fmt.Sprintf("%s was not set in %s%s, and is inherited now: roll back %s as well, or all keys", d.Key, t, to, BasesKey))
-		}
-		if d.To.Base.Inherited() && strings.HasPrefix(string(d.To.Value), `{"$secret":`) {
-			return nil, Invalid("prefix", fmt.Sprintf("%s was a secret of %s, which cannot be copied: roll back %s as well, or all keys", d.Key, d.To.Base.Tenant, BasesKey))
-		}
-		if changed {
-			changes = slices.DeleteFunc(changes, func(ch Change) bool { return ch.Key == d.Key })
-		}
-		changes = append(changes, Change{Key: d.Key, Value: d.To.Value})
 	}
-	slices.SortFunc(changes, func(a, b Change) int { return cmp.Compare(a.Key, b.Key) })
-	return changes, nil
+	return slices.SortedFunc(maps.Values(own), func(a, b Change) int { return cmp.Compare(a.Key, b.Key) }), nil
+}
+
+// setInherited sets the selected keys whose values would differ from those that readers saw in
+// the restored revision, because they inherit another value now.
+func setInherited(t Tenant, s State, to Revision, within Prefix, selected func(Key) bool, own map[Key]Change) error {
+	effective := s.Effective()
+	seen := make(map[Key]Version) // in the restored revision, of all keys that may differ from it
+	for d, err := range effective.Diff(s.Head().Revision, to, within, "") {
+		if err != nil {
+			return err
+		}
+		if selected(d.Key) {
+			seen[d.Key] = d.To
+		}
+	}
+	for key, ch := range own {
+		if _, differs := seen[key]; differs || !ch.Delete {
+			continue
+		}
+		// Readers see the restored value now, but only until the tenant's own one is deleted.
+		was, err := effective.Version(key, to)
+		if err != nil {
+			return err
+		}
+		seen[key] = was
+	}
+	for _, key := range slices.Sorted(maps.Keys(seen)) {
+		was := seen[key]
+		is, err := restoredValue(s, effective, key, own)
+		switch {
+		case err != nil:
+			return err
+		case is.Equal(was.Value):
+			continue
+		case was.Value == "":
+			return Invalid("prefix", fmt.Sprintf("%s was not set in %s%s, and is inherited now: roll back %s as well, or all keys", key, t, to, BasesKey))
+		case was.Base.Inherited() && strings.HasPrefix(string(was.Value), `{"$secret":`):
+			return Invalid("prefix", fmt.Sprintf("%s was a secret of %s, which cannot be copied: roll back %s as well, or all keys", key, was.Base.Tenant, BasesKey))
+		}
+		own[key] = Change{Key: key, Value: was.Value}
+	}
+	return nil
+}
+
+// restoredValue is the value of a key that readers see after the changes of own values.
+func restoredValue(s State, effective Effective, key Key, own map[Key]Change) (Value, error) {
+	ch, changes := own[key]
+	if !changes {
+		now, err := s.Version(key, s.Head().Revision)
+		if err != nil {
+			return "", err
+		}
+		ch.Value = now.Value
+	}
+	if ch.Value != "" {
+		return ch.Value, nil
+	}
+	inherited, err := effective.Inherited(key)
+	return inherited.Value, err
 }
 
 // Revert undoes single commits.
@@ -159,7 +182,7 @@ func (l *Ledger) Revert(ctx context.Context, t Tenant, r Revert) (Restored, erro
 }
 
 // restore commits the changes that plan finds at the head, with the message that it
-// proposes. The head must be unchanged when they are committed, or it plans again.
+// proposes if the request has none. The head must be unchanged when they are committed, or it plans again.
 func (l *Ledger) restore(ctx context.Context, t Tenant, r Request, origin Origin, plan func(State) ([]Change, string, error)) (Restored, error) {
 	asked, err := r.requestHash(origin)
 	if err != nil {
@@ -169,9 +192,6 @@ func (l *Ledger) restore(ctx context.Context, t Tenant, r Request, origin Origin
 		done, message, err := l.plan(ctx, t, r, asked, origin, plan)
 		if err != nil || r.DryRun || done.Result != nil || len(done.Changes) == 0 {
 			return done, err
-		}
-		if r.Message != "" {
-			message = r.Message
 		}
 		result, err := l.Commit(ctx, t, ChangeSet{
 			Author: r.Author, ByOperator: r.ByOperator, Message: message, RequestID: r.RequestID, requestHash: asked, Changes: done.Changes, ExpectedHead: &done.Head, Origin: origin, AllowInvalid: r.AllowInvalid, Viewer: r.Viewer,
@@ -188,7 +208,8 @@ func (l *Ledger) restore(ctx context.Context, t Tenant, r Request, origin Origin
 	}
 }
 
-// plan finds what to change, or the outcome of an earlier request with this id.
+// plan finds what to change and the message of the commit, or the outcome of an earlier request
+// with this id. If nothing is to be written, it also checks what Commit would refuse.
 func (l *Ledger) plan(ctx context.Context, t Tenant, r Request, asked []byte, origin Origin, plan func(State) ([]Change, string, error)) (done Restored, message string, err error) {
 	s, err := l.cfg.Replica.Newest(t)
 	if err != nil {
@@ -221,10 +242,16 @@ func (l *Ledger) plan(ctx context.Context, t Tenant, r Request, asked []byte, or
 			return done, "", err
 		}
 	}
-	if done.Changes, message, err = plan(s); err == nil {
-		err = l.wouldRefuse(ctx, t, s, &ChangeSet{Changes: done.Changes, Origin: origin, AllowInvalid: r.AllowInvalid, Viewer: r.Viewer})
+	if done.Changes, message, err = plan(s); err != nil {
+		return done, "", err
 	}
-	return done, ClipMessage(message), err
+	if message = cmp.Or(r.Message, ClipMessage(message)); r.DryRun && len(done.Changes) > 0 {
+		cs := ChangeSet{Author: r.Author, ByOperator: r.ByOperator, Message: message, Changes: done.Changes, Origin: origin, AllowInvalid: r.AllowInvalid, Viewer: r.Viewer}
+		if err = l.admit(ctx, t, &cs); err == nil {
+			_, err = l.preview(ctx, t, s, cs)
+		}
+	}
+	return done, message, err
 }
 
 // ClipMessage shortens a message to MaxMessage bytes.
@@ -233,27 +260,6 @@ func ClipMessage(message string) string {
 		message = strings.ToValidUTF8(message[:MaxMessage], "")
 	}
 	return message
-}
-
-// wouldRefuse says, in a preview, what will be refused.
-func (l *Ledger) wouldRefuse(ctx context.Context, t Tenant, s State, cs *ChangeSet) error {
-	if len(cs.Changes) == 0 {
-		return nil
-	}
-	if err := cs.validate(t); err != nil {
-		return err
-	}
-	if err := l.cfg.Check(t, cs.Changes); err != nil {
-		return err
-	}
-	if err := l.cfg.Schemas.Admit(ctx, t, cs); err != nil {
-		return err
-	}
-	schemas, err := l.cfg.Schemas.In(t, s)
-	if err != nil {
-		return err
-	}
-	return schemas.Check(ctx, cs, cs.Changes)
 }
 
 // maxMoved bounds how many keys are named of those that have changed.

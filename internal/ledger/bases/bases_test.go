@@ -415,6 +415,62 @@ func TestRollback_PrefixWithInheritedValues(t *testing.T) {
 	}
 }
 
+// TestRollback_PrefixOfOverride rolls back the override of a key that inherited the same value at
+// another pin: readers get the value that they saw at the target.
+func TestRollback_PrefixOfOverride(t *testing.T) {
+	n := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
+	set(t, n, "defaults", "k/a", `1`)
+	set(t, n, "defaults", "k/a", `2`)
+	set(t, n, "acme", ledger.BasesKey, `[{"tenant":"defaults","revision":1}]`)
+	set(t, n, "acme", ledger.BasesKey, `[{"tenant":"defaults","revision":2}]`)
+	set(t, n, "acme", "k/a", `1`)
+	for _, dry := range []bool{true, false} {
+		done, err := n.Ledger.Rollback(context.Background(), "acme", ledger.Rollback{Request: ledger.Request{Author: "ann", DryRun: dry}, To: 1, Prefix: "k/"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, ch := range done.Changes {
+			if ch.Delete || ch.Value != "1" {
+				t.Errorf("dry run %v: the rollback changes %+v", dry, ch)
+			}
+		}
+	}
+	v, err := n.Replica.View("acme", replica.At{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	if e, _, err := v.Get("k/a"); err != nil || e.Value != "1" {
+		t.Errorf("after the rollback it is %+v, %v; want the 1 of acme@1", e, err)
+	}
+}
+
+// TestRestore_DryRunChecksBases restores a list with a base that was detached: the dry run is
+// refused like the call itself if the caller may not attach the base.
+func TestRestore_DryRunChecksBases(t *testing.T) {
+	n := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
+	set(t, n, "plan", "k/a", `1`)
+	set(t, n, "acme", ledger.BasesKey, `[{"tenant":"plan","revision":1}]`)
+	set(t, n, "acme", ledger.BasesKey, `[]`)
+	for _, dry := range []bool{true, false} {
+		request := ledger.Request{Author: "ann", Viewer: attaching{}, DryRun: dry}
+		var refused *ledger.AttachError
+		if _, err := n.Ledger.Rollback(context.Background(), "acme", ledger.Rollback{Request: request, To: 1}); !errors.As(err, &refused) {
+			t.Errorf("rollback, dry run %v: %v, want that plan may not be attached", dry, err)
+		}
+		if _, err := n.Ledger.Revert(context.Background(), "acme", ledger.Revert{Request: request, Revisions: []ledger.Revision{2}}); !errors.As(err, &refused) {
+			t.Errorf("revert, dry run %v: %v, want that plan may not be attached", dry, err)
+		}
+	}
+	allowed := ledger.Request{Author: "ann", Viewer: attaching{"plan": true}, DryRun: true}
+	if done, err := n.Ledger.Rollback(context.Background(), "acme", ledger.Rollback{Request: allowed, To: 1}); err != nil || len(done.Changes) != 1 || done.Result != nil {
+		t.Errorf("a dry run of a caller who may attach plan: %+v, %v", done, err)
+	}
+	if head := n.Replica.Head("acme").Revision; head != 2 {
+		t.Errorf("the head is %s, want @2", head)
+	}
+}
+
 // TestRevert_Bases reverts changes of a list whose pins have moved since.
 func TestRevert_Bases(t *testing.T) {
 	n := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})

@@ -2,6 +2,7 @@ package replica_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -63,6 +64,38 @@ func (m inheritance) add(t ledger.Tenant, changes []ledger.Change) {
 	m[t] = append(m[t], next)
 }
 
+// rollBack rolls back a prefix, which keeps the pins: its keys get the values that readers saw in
+// the revision, and all others keep theirs. It must be refused only if a key was not set then and
+// is inherited now.
+func (m inheritance) rollBack(rt *rapid.T, l *ledger.Ledger, t ledger.Tenant, to ledger.Revision, prefix ledger.Prefix) {
+	head := m[t].head()
+	want := valuesOnly(m.at(t, head))
+	maps.DeleteFunc(want, func(k ledger.Key, _ ledger.Value) bool { return prefix.Match(k) })
+	for k, e := range m.at(t, to) {
+		if prefix.Match(k) {
+			want[k] = e.Value
+		}
+	}
+	refused := false
+	list, _ := ledger.ParseBases(m[t][head][ledger.BasesKey])
+	for _, b := range list {
+		for k := range m[b.Tenant][b.Revision] {
+			refused = refused || k.Inheritable() && prefix.Match(k) && want[k] == ""
+		}
+	}
+	done, err := l.Rollback(context.Background(), t, ledger.Rollback{Request: ledger.Request{Author: "ann"}, To: to, Prefix: prefix})
+	var invalid *ledger.InvalidError
+	if refused != errors.As(err, &invalid) || err != nil && !refused {
+		rt.Fatalf("rollback of %s in %s%s to %s: %v, want refused: %v", prefix, t, head, to, err, refused)
+	}
+	if len(done.Changes) > 0 && err == nil {
+		m.add(t, done.Changes)
+	}
+	if d := cmp.Diff(want, valuesOnly(m.at(t, m[t].head()))); d != "" && !refused {
+		rt.Fatalf("rollback of %s in %s%s to %s (-want +got):\n%s", prefix, t, head, to, d)
+	}
+}
+
 // values are the entries' values, and of inherited ones the base.
 func values(entries map[ledger.Key]replica.Entry) map[ledger.Key]string {
 	out := make(map[ledger.Key]string)
@@ -73,7 +106,8 @@ func values(entries map[ledger.Key]replica.Entry) map[ledger.Key]string {
 }
 
 // TestView_Inheritance compares every read of tenants with bases with the model: random
-// values, overrides, deletions, lists, pins, rollbacks and flushes, at every revision.
+// values, overrides, deletions, lists, pins, rollbacks of everything or of a prefix, and flushes,
+// at every revision.
 func TestView_Inheritance(t *testing.T) {
 	s := ledgertest.Server(t)
 	run := 0
@@ -99,7 +133,7 @@ func TestView_Inheritance(t *testing.T) {
 			return ledger.Key(fmt.Sprintf("c/%d", rapid.IntRange(0, 6).Draw(rt, "key")))
 		})
 		for range rapid.IntRange(5, 40).Draw(rt, "steps") {
-			switch rapid.SampledFrom([]string{"set", "set", "set", "delete", "list", "list", "rollback", "flush"}).Draw(rt, "step") {
+			switch rapid.SampledFrom([]string{"set", "set", "set", "delete", "list", "list", "rollback", "rollback prefix", "flush"}).Draw(rt, "step") {
 			case "set":
 				t := rapid.SampledFrom(all).Draw(rt, "tenant")
 				v := ledger.Value(fmt.Sprint(rapid.IntRange(0, 3).Draw(rt, "value")))
@@ -123,6 +157,10 @@ func TestView_Inheritance(t *testing.T) {
 				if len(done.Changes) > 0 {
 					m.add(t, done.Changes)
 				}
+			case "rollback prefix":
+				t := rapid.SampledFrom(all).Draw(rt, "tenant")
+				to := ledger.Revision(rapid.IntRange(0, int(m[t].head())).Draw(rt, "to"))
+				m.rollBack(rt, n.Ledger, t, to, rapid.SampledFrom([]ledger.Prefix{"c/", ledger.Prefix(key.Draw(rt, "key"))}).Draw(rt, "prefix"))
 			case "flush":
 				if err := n.Replica.Flush(); err != nil {
 					rt.Fatal(err)
