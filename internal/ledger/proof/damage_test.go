@@ -1,11 +1,16 @@
 package proof_test
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stelehq/stele/internal/ledger"
@@ -140,4 +145,60 @@ func (w *world) proves(t *testing.T, tree *proof.Tree) bool {
 		}
 	}
 	return true
+}
+
+// TestDamage_RebuildIsRetried damages a file while its folder cannot be written to: the tree is
+// built when that is over.
+func TestDamage_RebuildIsRetried(t *testing.T) {
+	w := newWorld(t)
+	dir := filepath.Join(t.TempDir(), "data")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "tree.db")
+	log := &failures{}
+	tree, err := proof.OpenTree(proof.Config{Path: path, Log: slog.New(log)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer shut(t, tree)
+	if err := tree.Follow(w.journal); err != nil {
+		t.Fatal(err)
+	}
+	w.write(t, "acme", 3)
+	w.awaitTree(t, tree)
+	away := dir + ".away"
+	if err := os.Rename(dir, away); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir, nil, 0o600); err != nil { // a file in its place
+		t.Fatal(err)
+	}
+	tree.Damage()
+	eventually(t, "two tries fail", func() bool { return log.n.Load() >= 2 })
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(away, dir); err != nil {
+		t.Fatal(err)
+	}
+	w.awaitTree(t, tree)
+	if found := asides(t, path); len(found) != 1 {
+		t.Errorf("files set aside: %v, want one", found)
+	}
+}
+
+// failures counts the logged failures to rebuild a file.
+type failures struct {
+	slog.Handler
+	n atomic.Int32
+}
+
+func (f *failures) Enabled(context.Context, slog.Level) bool { return true }
+
+func (f *failures) Handle(_ context.Context, r slog.Record) error {
+	if strings.Contains(r.Message, "cannot be rebuilt") {
+		f.n.Add(1)
+	}
+	return nil
 }

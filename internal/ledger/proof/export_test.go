@@ -23,3 +23,6 @@ func (t *Tree) Root() (size int64, root string, err error) {
 // IsContradiction reports whether an error means that the journal or a checkpoint
 // contradicts what was seen.
 func IsContradiction(err error) bool { return errors.Is(err, follower.ErrContradiction) }
+
+// Damage reports the file as damaged.
+func (t *Tree) Damage() { t.reportDamage(t.store.Load(), damaged("a test says so")) }

@@ -20,15 +20,22 @@ type store struct {
 // openStore opens the file. If it does not exist, openStore creates one for the ledger
 // created, or returns nil if that is nil. An error with boltfile.ErrDamaged in its
 // chain means that the file should be set aside.
-func openStore(path string, created *ledger.Epoch) (*store, error) {
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) && created == nil {
-		return nil, nil
+func openStore(path string, created *ledger.Epoch) (s *store, err error) {
+	if _, missing := os.Stat(path); errors.Is(missing, os.ErrNotExist) {
+		if created == nil {
+			return nil, nil
+		}
+		defer func() {
+			if err != nil {
+				_ = os.Remove(path) // it holds nothing yet, and must not be in the way of the next try
+			}
+		}()
 	}
 	db, err := kind.Open(path, 0)
 	if err != nil {
 		return nil, err
 	}
-	s := &store{db: db}
+	s = &store{db: db}
 	if err := s.open(created); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -126,7 +133,11 @@ func (s *store) update(write func(*bolt.Tx) error) (err error) {
 	return s.db.Update(write)
 }
 
+// close closes the file; a nil store has none.
 func (s *store) close() error {
+	if s == nil {
+		return nil
+	}
 	if err := s.db.Close(); err != nil {
 		return fmt.Errorf("close tree: %w", err)
 	}

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -298,4 +301,84 @@ func TestView_PanicInLoop(t *testing.T) {
 	for range v.List("", "") {
 		panic("of the caller")
 	}
+}
+
+// TestDamage_RebuildIsRetried damages a file while its folder cannot be written to: the replica
+// is built when that is over.
+func TestDamage_RebuildIsRetried(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "data", "replica.db")
+	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	log := &failures{}
+	r, err := replica.Open(replica.Config{Path: path, Log: slog.New(log)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := newFakeJournal()
+	if err := r.Follow(j); err != nil {
+		t.Fatal(err)
+	}
+	n := &node{r, ledger.New(ledger.Config{Journal: j, Replica: r})}
+	defer n.close(t)
+	eventually(t, "the replica is ready", r.Ready)
+	set := ledger.ChangeSet{Author: "ann", Changes: []ledger.Change{{Key: "a/b", Value: "1"}}}
+	if _, err := n.ledger.Commit(t.Context(), "acme", set); err != nil {
+		t.Fatal(err)
+	}
+	repair := breakFolder(t, filepath.Dir(path))
+	n.Damage()
+	eventually(t, "two tries fail", func() bool { return log.n.Load() >= 2 })
+	if _, err := n.View("acme", replica.At{}); !errors.Is(err, ledger.ErrUnavailable) {
+		t.Errorf("a read: %v, want unavailable", err)
+	}
+	if _, err := n.ledger.Commit(t.Context(), "acme", set); !errors.Is(err, ledger.ErrUnavailable) {
+		t.Errorf("a write: %v, want unavailable", err)
+	}
+	repair()
+	eventually(t, "the replica is built again", func() bool {
+		if err := n.Stopped(); err != nil {
+			t.Fatal(err)
+		}
+		return n.Ready() && n.Head("acme").Revision == 1
+	})
+	if asides, err := filepath.Glob(path + ".damaged-*"); err != nil || len(asides) != 1 {
+		t.Errorf("files set aside: %v, %v; want one", asides, err)
+	}
+}
+
+// breakFolder puts a file in the folder's place, until repair is called.
+func breakFolder(t *testing.T, dir string) (repair func()) {
+	t.Helper()
+	away := dir + ".away"
+	if err := os.Rename(dir, away); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		t.Helper()
+		if err := os.Remove(dir); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(away, dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// failures counts the logged failures to rebuild a file.
+type failures struct {
+	slog.Handler
+	n atomic.Int32
+}
+
+func (f *failures) Enabled(context.Context, slog.Level) bool { return true }
+
+func (f *failures) Handle(_ context.Context, r slog.Record) error {
+	if strings.Contains(r.Message, "cannot be rebuilt") {
+		f.n.Add(1)
+	}
+	return nil
 }

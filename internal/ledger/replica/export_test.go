@@ -18,6 +18,9 @@ func (r *Replica) FillDisk(full bool) {
 	}
 }
 
+// Damage reports the file as damaged.
+func (r *Replica) Damage() { r.reportDamage(r.store.Load(), damaged("a test says so")) }
+
 // Check reads the whole file, as the scrub does after opening it, and says
 // whether that was still the replica's file when it was done.
 func (r *Replica) Check(ctx context.Context) (current bool, err error) {

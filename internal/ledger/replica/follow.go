@@ -60,18 +60,20 @@ func (r *Replica) build(e ledger.Epoch) error {
 	return nil
 }
 
-// rebuild sets the file aside, or removes it if it is not damaged, and starts an empty one. Views answer that the
-// replica is being built until it holds everything again.
+// rebuild sets the file aside, or removes it if it only lacks the history of a pin, and starts an
+// empty one. Views answer that the replica is being built until it holds everything again. After
+// an error, rebuild can be called again.
 func (r *Replica) rebuild(e ledger.Epoch, why error) error {
-	s := r.store.Load()
-	r.store.Store(nil)
-	close(s.gone)
-	if err := s.close(); err != nil {
-		r.cfg.Log.Warn("close damaged replica", "error", err)
+	if s := r.store.Load(); s != nil {
+		r.store.Store(nil)
+		close(s.gone)
+		if err := s.close(); err != nil {
+			r.cfg.Log.Warn("close damaged replica", "error", err)
+		}
 	}
 	if errors.Is(why, errPinDropped) { // nothing to examine
 		r.cfg.Log.Info("the replica is built again", "reason", why)
-		if err := os.Remove(r.cfg.Path); err != nil {
+		if err := os.Remove(r.cfg.Path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("remove the replica: %w", err)
 		}
 	} else if err := kind.SetAside(r.cfg.Path, r.cfg.Log, why); err != nil {

@@ -80,15 +80,22 @@ const initialMap = 1 << (30 + 6*(^uint(0)>>63))
 // openStore opens the file. If it does not exist, openStore creates one for the ledger
 // created, or returns nil if that is nil. An error with boltfile.ErrDamaged in its
 // chain means that the file should be set aside.
-func openStore(cfg Config, created *ledger.Epoch) (*store, error) {
-	if _, err := os.Stat(cfg.Path); errors.Is(err, os.ErrNotExist) && created == nil {
-		return nil, nil
+func openStore(cfg Config, created *ledger.Epoch) (s *store, err error) {
+	if _, missing := os.Stat(cfg.Path); errors.Is(missing, os.ErrNotExist) {
+		if created == nil {
+			return nil, nil
+		}
+		defer func() {
+			if err != nil {
+				_ = os.Remove(cfg.Path) // it holds nothing yet, and must not be in the way of the next try
+			}
+		}()
 	}
 	db, err := kind.Open(cfg.Path, initialMap)
 	if err != nil {
 		return nil, err
 	}
-	s := &store{
+	s = &store{
 		db: db, readings: readings{db: db},
 		history: cfg.History, flushBytes: cmp.Or(cfg.TailBytes, flushBytes),
 		tenantStates: tenantStates{

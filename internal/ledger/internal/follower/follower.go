@@ -62,13 +62,13 @@ type Follower struct {
 	Log     *slog.Logger
 	// File is the current file.
 	File func() File
-	// Rebuild sets the file aside and starts an empty one.
+	// Rebuild sets the file aside and starts an empty one. It is called again until it
+	// succeeds: a disk may be full for a while.
 	Rebuild func(why error) error
-	// Stop is called when following ends because of a contradiction, or because the
-	// file cannot be rebuilt.
+	// Stop is called when following ends because of a contradiction.
 	Stop func(why error)
 	// Interval is the time between two looks at where the journal ends, and between
-	// two tries.
+	// two tries to follow it or to rebuild the file.
 	Interval time.Duration
 	// Patience is how long a journal must report an end before the last seen message
 	// until the follower believes it: a newly elected leader may not have applied all
@@ -90,20 +90,34 @@ func (f *Follower) Run(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, boltfile.ErrDamaged):
-			if err := f.Rebuild(err); err != nil {
-				f.Stop(err)
-				return
-			}
+			f.rebuild(ctx, err)
 		case Contradiction(err):
 			f.Stop(err)
 			return
 		default:
 			f.Log.Warn("the "+f.Name+" cannot follow the journal; retrying", "error", err)
-			select {
-			case <-time.After(f.Interval):
-			case <-ctx.Done():
-			}
+			f.pause(ctx)
 		}
+	}
+}
+
+// rebuild has a damaged file rebuilt. It tries until it succeeds, or ctx ends.
+func (f *Follower) rebuild(ctx context.Context, why error) {
+	for ctx.Err() == nil {
+		err := f.Rebuild(why)
+		if err == nil {
+			return
+		}
+		f.Log.Error("the "+f.Name+" cannot be rebuilt from the journal; retrying", "error", err)
+		f.pause(ctx)
+	}
+}
+
+// pause waits between two tries.
+func (f *Follower) pause(ctx context.Context) {
+	select {
+	case <-time.After(f.Interval):
+	case <-ctx.Done():
 	}
 }
 
