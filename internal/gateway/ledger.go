@@ -39,12 +39,10 @@ func changeSet(c Caller, viewer *policy.Viewer, req *stelev1.CommitRequest) (led
 		Viewer:     viewer,
 		Changes:    make([]ledger.Change, len(req.Changes)),
 	}
-	var wrong []ledger.Violation
-	refuse := func(field string, err error) {
-		wrong = append(wrong, ledger.Violation{Field: field, Description: err.Error()})
-	}
+	var wrong ledger.InvalidError
+	refuse := func(field string, err error) { wrong.Add(field, err.Error()) }
 	for i, ch := range req.Changes {
-		if len(wrong) >= ledger.MaxViolations {
+		if len(wrong.Violations) == ledger.MaxViolations {
 			break
 		}
 		key, err := ledger.ParseKey(ch.Key)
@@ -60,7 +58,7 @@ func changeSet(c Caller, viewer *policy.Viewer, req *stelev1.CommitRequest) (led
 		}
 	}
 	for i, p := range req.Preconditions {
-		if len(wrong) >= ledger.MaxViolations {
+		if len(wrong.Violations) == ledger.MaxViolations {
 			break
 		}
 		key, err := ledger.ParseKey(p.Key)
@@ -87,10 +85,7 @@ func changeSet(c Caller, viewer *policy.Viewer, req *stelev1.CommitRequest) (led
 			refuse("promotion", err)
 		}
 	}
-	if len(wrong) > 0 {
-		return cs, &ledger.InvalidError{Violations: wrong}
-	}
-	return cs, nil
+	return cs, wrong.OrNil()
 }
 
 func resultOf(r ledger.Result) *stelev1.CommitResponse {

@@ -104,18 +104,18 @@ func (cs *ChangeSet) validate(t Tenant) error {
 	var inv InvalidError
 	switch n := len(cs.Changes); {
 	case n == 0 && !resetsClock(cs.Origin):
-		inv.add("changes", "a change set needs at least one change")
+		inv.Add("changes", "a change set needs at least one change")
 	case n > MaxChanges:
-		inv.add("changes", fmt.Sprintf("%d changes are more than %d: split the change set", n, MaxChanges))
+		inv.Add("changes", fmt.Sprintf("%d changes are more than %d: split the change set", n, MaxChanges))
 	}
 	if n := len(cs.Message); n > MaxMessage {
-		inv.add("message", fmt.Sprintf("%d bytes are more than %d", n, MaxMessage))
+		inv.Add("message", fmt.Sprintf("%d bytes are more than %d", n, MaxMessage))
 	}
 	if n := len(cs.Author); n > MaxAuthor {
-		inv.add("author", fmt.Sprintf("%d bytes are more than %d", n, MaxAuthor))
+		inv.Add("author", fmt.Sprintf("%d bytes are more than %d", n, MaxAuthor))
 	}
 	if n := len(cs.RequestID); n > MaxRequestID {
-		inv.add("request_id", fmt.Sprintf("%d bytes are more than %d", n, MaxRequestID))
+		inv.Add("request_id", fmt.Sprintf("%d bytes are more than %d", n, MaxRequestID))
 	}
 	size := 0
 	var first map[Key]int // of several changes
@@ -125,13 +125,13 @@ func (cs *ChangeSet) validate(t Tenant) error {
 	for i, c := range cs.Changes {
 		size += len(c.Key) + len(c.Value)
 		if c.Delete != (c.Value == "") {
-			inv.add(fmt.Sprintf("changes[%d]", i), "set a value or delete the key, one of the two")
+			inv.Add(fmt.Sprintf("changes[%d]", i), "set a value or delete the key, one of the two")
 		}
 		if cs.Viewer != nil && t.setByProcesses(c.Key) {
-			inv.add(fmt.Sprintf("changes[%d].key", i), fmt.Sprintf("%s in %s: only the ledger's processes set and delete this key", c.Key, t))
+			inv.Add(fmt.Sprintf("changes[%d].key", i), fmt.Sprintf("%s in %s: only the ledger's processes set and delete this key", c.Key, t))
 		}
 		if j, twice := first[c.Key]; twice {
-			inv.add(fmt.Sprintf("changes[%d].key", i), fmt.Sprintf("%s is changed twice, first in changes[%d]: a key may occur once", c.Key, j))
+			inv.Add(fmt.Sprintf("changes[%d].key", i), fmt.Sprintf("%s is changed twice, first in changes[%d]: a key may occur once", c.Key, j))
 			continue
 		}
 		if first != nil {
@@ -139,7 +139,7 @@ func (cs *ChangeSet) validate(t Tenant) error {
 		}
 	}
 	if size > MaxChangeSet {
-		inv.add("changes", fmt.Sprintf("keys and values have %d bytes, more than %d: split the change set", size, MaxChangeSet))
+		inv.Add("changes", fmt.Sprintf("keys and values have %d bytes, more than %d: split the change set", size, MaxChangeSet))
 	}
-	return inv.orNil()
+	return inv.OrNil()
 }

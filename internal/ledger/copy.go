@@ -49,18 +49,18 @@ func (c *Copy) validate() error {
 	for field, n := range map[string]Name{"from": c.From, "to": c.To} {
 		switch key, err := ParseKey(strings.TrimSuffix(string(n), "/")); {
 		case err != nil:
-			inv.add(field, err.Error())
+			inv.Add(field, err.Error())
 		case key.Reserved():
-			inv.add(field, fmt.Sprintf("%s: keys that begin with \"_\" are the ledger's own and cannot be copied or renamed", n))
+			inv.Add(field, fmt.Sprintf("%s: keys that begin with \"_\" are the ledger's own and cannot be copied or renamed", n))
 		}
 	}
 	if len(inv.Violations) == 0 && c.From.IsKey() != c.To.IsKey() {
-		inv.add("to", fmt.Sprintf("%s and %s: give two keys, or two prefixes that end with \"/\"", c.From, c.To))
+		inv.Add("to", fmt.Sprintf("%s and %s: give two keys, or two prefixes that end with \"/\"", c.From, c.To))
 	}
 	if c.From == c.To {
-		inv.add("to", fmt.Sprintf("it is the same as from, %s", c.From))
+		inv.Add("to", fmt.Sprintf("it is the same as from, %s", c.From))
 	}
-	return inv.orNil()
+	return inv.OrNil()
 }
 
 // copied are the changes that copy what is set at the head of the state.

@@ -66,13 +66,15 @@ func Invalid(field, description string) error {
 // MaxViolations bounds an answer to a request that is wrong ten thousand times.
 const MaxViolations = 20
 
-func (e *InvalidError) add(field, description string) {
+// Add adds a violation, up to MaxViolations.
+func (e *InvalidError) Add(field, description string) {
 	if len(e.Violations) < MaxViolations {
 		e.Violations = append(e.Violations, Violation{Field: field, Description: description})
 	}
 }
 
-func (e *InvalidError) orNil() error {
+// OrNil is the error, or nil if it has no violations.
+func (e *InvalidError) OrNil() error {
 	if len(e.Violations) == 0 {
 		return nil
 	}

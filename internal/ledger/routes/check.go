@@ -49,16 +49,7 @@ func (t *Table) checkRouted(changes []ledger.Change) error {
 		if c.Delete || c.Key.Reserved() || t.Route(c.Key) != nil {
 			continue
 		}
-		wrong.Violations = append(wrong.Violations, ledger.Violation{
-			Field:       fmt.Sprintf("changes[%d].key", i),
-			Description: fmt.Sprintf("%s has no route, and the routes are strict: use a prefix that has a route, or have an operator add one (stele routes set)", c.Key),
-		})
-		if len(wrong.Violations) == ledger.MaxViolations {
-			break
-		}
+		wrong.Add(fmt.Sprintf("changes[%d].key", i), fmt.Sprintf("%s has no route, and the routes are strict: use a prefix that has a route, or have an operator add one (stele routes set)", c.Key))
 	}
-	if len(wrong.Violations) > 0 {
-		return &wrong
-	}
-	return nil
+	return wrong.OrNil()
 }

@@ -45,7 +45,7 @@ func (s *Source) In(t ledger.Tenant, state ledger.State) (ledger.InForce, error)
 // also checks the values below it.
 func (f *inForce) Check(ctx context.Context, cs *ledger.ChangeSet, plain []ledger.Change) error {
 	f.next, f.nextBases = f.own, f.bases
-	var wrong report
+	var wrong ledger.InvalidError
 	changed, fields := f.documents(&wrong, cs, plain)
 	var seen *Set
 	if len(changed) > 0 {
@@ -56,8 +56,8 @@ func (f *inForce) Check(ctx context.Context, cs *ledger.ChangeSet, plain []ledge
 		}
 	}
 	sets, err := f.sets(plain)
-	if err != nil || wrong.any() || f.tenant.Reserved() || len(sets) == 0 && len(changed) == 0 {
-		return cmp.Or(err, wrong.orNil())
+	if err != nil || len(wrong.Violations) > 0 || f.tenant.Reserved() || len(sets) == 0 && len(changed) == 0 {
+		return cmp.Or(err, wrong.OrNil())
 	}
 	table, _, err := f.source.routes.Table()
 	if err != nil {
@@ -77,8 +77,8 @@ func (f *inForce) Check(ctx context.Context, cs *ledger.ChangeSet, plain []ledge
 			return err
 		}
 	}
-	if wrong.any() || cs.AllowInvalid || len(changed) == 0 {
-		return wrong.orNil()
+	if len(wrong.Violations) > 0 || cs.AllowInvalid || len(changed) == 0 {
+		return wrong.OrNil()
 	}
 	field := fields[changed[0].Prefix]
 	bounded, cancel := context.WithTimeout(ctx, maxTime)
@@ -130,7 +130,7 @@ func (f *inForce) Add(plain []ledger.Change, at ledger.Revision) {
 
 // documents are the schemas that a change set sets or deletes, and their fields in it.
 // It refuses keys that only a later version may know.
-func (f *inForce) documents(wrong *report, cs *ledger.ChangeSet, plain []ledger.Change) (changed []Document, fields map[ledger.Prefix]string) {
+func (f *inForce) documents(wrong *ledger.InvalidError, cs *ledger.ChangeSet, plain []ledger.Change) (changed []Document, fields map[ledger.Prefix]string) {
 	for i, c := range plain {
 		if !c.Key.Reserved() {
 			continue
@@ -146,7 +146,7 @@ func (f *inForce) documents(wrong *report, cs *ledger.ChangeSet, plain []ledger.
 			changed = append(changed, Document{Prefix: p, Text: c.Value})
 		case c.Delete || cs.Import != nil || cs.Restores():
 		default:
-			wrong.add(fmt.Sprintf("changes[%d].key", i), fmt.Sprintf("%s: tags that begin with \"_\" are the ledger's own; it has %sPREFIX, for prefixes without \"_\", and %s: choose another tag", c.Key, Tag, ledger.BasesKey))
+			wrong.Add(fmt.Sprintf("changes[%d].key", i), fmt.Sprintf("%s: tags that begin with \"_\" are the ledger's own; it has %sPREFIX, for prefixes without \"_\", and %s: choose another tag", c.Key, Tag, ledger.BasesKey))
 		}
 	}
 	return changed, fields
@@ -155,35 +155,35 @@ func (f *inForce) documents(wrong *report, cs *ledger.ChangeSet, plain []ledger.
 // readable refuses documents that are not schemas. seen is the part of the next set that
 // the viewer sees: a document cannot refer to another one, and the ones that refer to it are
 // not named. The prefix of one that only refers to a changed one is named with that.
-func readable(wrong *report, next, seen *Set, changed []Document, fields map[ledger.Prefix]string) error {
+func readable(wrong *ledger.InvalidError, next, seen *Set, changed []Document, fields map[ledger.Prefix]string) error {
 	if size := next.size(); size > MaxSet {
-		wrong.add(fields[changed[0].Prefix], fmt.Sprintf("all schemas of %s together have %d bytes, more than %d", next.tenant, size, MaxSet))
-		return wrong.orNil()
+		wrong.Add(fields[changed[0].Prefix], fmt.Sprintf("all schemas of %s together have %d bytes, more than %d", next.tenant, size, MaxSet))
+		return wrong.OrNil()
 	}
 	broken := seen.broken(prefixes(changed))
 	for _, d := range changed {
 		if err := broken[d.Prefix]; err != nil {
-			wrong.add(fields[d.Prefix], fmt.Sprintf("%s%s is not a valid schema: %v", Tag, d.Prefix, err))
+			wrong.Add(fields[d.Prefix], fmt.Sprintf("%s%s is not a valid schema: %v", Tag, d.Prefix, err))
 			delete(broken, d.Prefix)
 		}
 	}
 	for _, d := range seen.Documents() {
 		if err := broken[d.Prefix]; err != nil {
-			wrong.add(fields[changed[0].Prefix], fmt.Sprintf("%s%s, which refers to it, would be invalid: %v", Tag, d.Prefix, err))
+			wrong.Add(fields[changed[0].Prefix], fmt.Sprintf("%s%s, which refers to it, would be invalid: %v", Tag, d.Prefix, err))
 		}
 	}
-	return wrong.orNil()
+	return wrong.OrNil()
 }
 
 // value checks one change against the schemas for its key. A restored value is a stored one.
-func (f *inForce) value(ctx context.Context, wrong *report, table *routes.Table, cs *ledger.ChangeSet, field string, c ledger.Change, sets []*Set) error {
+func (f *inForce) value(ctx context.Context, wrong *ledger.InvalidError, table *routes.Table, cs *ledger.ChangeSet, field string, c ledger.Change, sets []*Set) error {
 	viewer := cs.Viewer
 	if !cs.Restores() {
 		viewer = nil // the value is the author's own
 	}
 	found, _, err := f.source.violations(ctx, table, viewer, f.tenant, c.Key, ledger.Version{Value: c.Value}, sets...)
 	for _, v := range found {
-		wrong.add(field, fmt.Sprintf("%s: %s", c.Key, v))
+		wrong.Add(field, fmt.Sprintf("%s: %s", c.Key, v))
 	}
 	return err
 }
@@ -220,22 +220,4 @@ func prefixes(documents []Document) []ledger.Prefix {
 		out[i] = d.Prefix
 	}
 	return out
-}
-
-// report collects the violations of a change set.
-type report struct{ ledger.InvalidError }
-
-func (r *report) add(field, description string) {
-	if len(r.Violations) < maxReport {
-		r.Violations = append(r.Violations, ledger.Violation{Field: field, Description: description})
-	}
-}
-
-func (r *report) any() bool { return len(r.Violations) > 0 }
-
-func (r *report) orNil() error {
-	if !r.any() {
-		return nil
-	}
-	return &r.InvalidError
 }

@@ -48,7 +48,7 @@ func (b *Broken) refusal(field string) error {
 	if b.Count == 0 {
 		return nil
 	}
-	var wrong report
+	var wrong ledger.InvalidError
 	for i, v := range b.First {
 		of := string(v.Tenant)
 		if v.Base.Inherited() {
@@ -58,9 +58,9 @@ func (b *Broken) refusal(field string) error {
 		if i == 0 {
 			text = fmt.Sprintf("%s would break it; change them first, or have them left as they are (allow_invalid, --allow-invalid): %s", many(b.Count, "live value"), text)
 		}
-		wrong.add(field, text)
+		wrong.Add(field, text)
 	}
-	return wrong.orNil()
+	return wrong.OrNil()
 }
 
 func (v Violation) withoutValue() Violation {
@@ -128,9 +128,9 @@ func (s *Source) Admit(ctx context.Context, t ledger.Tenant, cs *ledger.ChangeSe
 		return nil
 	}
 	f := &inForce{source: s, tenant: t}
-	var wrong report
+	var wrong ledger.InvalidError
 	changed, fields := f.documents(&wrong, cs, cs.Changes)
-	if len(changed) == 0 || wrong.any() {
+	if len(changed) == 0 || len(wrong.Violations) > 0 {
 		return nil // the lane says so
 	}
 	platform, err := s.Platform()

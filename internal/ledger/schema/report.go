@@ -41,7 +41,7 @@ func (s *Source) Candidate(ctx context.Context, viewer ledger.Viewer, t ledger.T
 	if err != nil {
 		return Broken{}, err
 	}
-	var wrong report
+	var wrong ledger.InvalidError
 	changed := []Document{{Prefix: p, Text: document}}
 	next, seen := own.with(t, changed), own.seenBy(viewer).with(t, changed)
 	if err := readable(&wrong, next, seen, changed, map[ledger.Prefix]string{p: "document"}); err != nil {

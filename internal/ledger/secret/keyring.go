@@ -135,16 +135,10 @@ func sealable(table *routes.Table, t ledger.Tenant, changes []ledger.Change, sto
 			why = `"***" is shown instead of a secret: set the secret itself, or leave the key out`
 		}
 		if why != "" {
-			if wrong.Violations = append(wrong.Violations, ledger.Violation{Field: fmt.Sprintf("changes[%d].value", i), Description: why}); len(wrong.Violations) == 20 {
-				break
-			}
-			continue
+			wrong.Add(fmt.Sprintf("changes[%d].value", i), why)
 		}
 	}
-	if len(wrong.Violations) > 0 {
-		return &wrong
-	}
-	return nil
+	return wrong.OrNil()
 }
 
 // Reseal is a ledger's Config.Reseal: it encrypts a secret again for its new key.
