@@ -64,98 +64,139 @@ func checkTenants(tx *bolt.Tx) error {
 }
 
 func checkTenant(ctx context.Context, tx *bolt.Tx, t ledger.Tenant, rec tenantRecord, m *made) error {
-	var head ledger.Head
-	var changes uint64
-	before := make(map[ledger.Revision]uint64) // how many versions point into each commit before kept
-	bases := tx.Bucket(bucketBases)
+	commits := &commitCheck{
+		tenant: t, kept: rec.kept, made: m, before: make(map[ledger.Revision]uint64),
+		ids: idCheck{tenant: t, bucket: tx.Bucket(bucketIDs), made: m}, requests: tx.Bucket(bucketRequests), bases: tx.Bucket(bucketBases),
+		runs: runCheck{tenant: t, bucket: tx.Bucket(bucketRecords), made: m},
+	}
 	prefix := tenantKey(t)
 	c := tx.Bucket(bucketCommits).Cursor()
-	ids := tx.Bucket(bucketIDs)
-	var known []byte // the block of ids that the commit is in
-	knownBlock := ^uint64(0)
-	requests := tx.Bucket(bucketRequests)
-	var marks []mark // since kept
-	runs := runCheck{tenant: t, bucket: tx.Bucket(bucketRecords), made: m}
 	for k, b := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, b = c.Next() {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		stored, err := wholeCommit(k, b)
-		if err != nil {
+		if err := commits.entry(k, b); err != nil {
 			return err
 		}
-		commit, err := ledger.DecodeCommit(stored.encoded)
-		if err != nil {
-			return damaged("%v", err)
-		}
-		if commit.ID != stored.id {
-			return damaged("commit %s%s has the id %s, and is kept as %s", t, commit.Revision, commit.ID, stored.id)
-		}
-		if !bytes.Equal(k, commitKey(t, commit.Revision)) {
-			return damaged("commit %s%s stands at %q", commit.Tenant, commit.Revision, k)
-		}
-		block, at := idBlock(commit.Revision)
-		if block != knownBlock {
-			key := idBlockKey(t, block)
-			if known, err = unseal(bucketIDs, key, ids.Get(key)); err != nil {
-				return err
-			}
-			knownBlock = block
-			m.idBlock()
-		}
-		if at = at * idBytes; len(known) < at+idBytes || !bytes.Equal(known[at:at+idBytes], commit.ID[:idBytes]) {
-			return damaged("the id of %s%s is not found", t, commit.Revision)
-		}
-		if name := commit.RequestName(); name != "" && !bytes.Equal(requests.Get(nameKey(t, name)), revisionValue(commit.Revision)) {
-			return damaged("the request id of %s%s is not found", t, commit.Revision)
-		}
-		if err := m.commit(commit, stored, rec.kept); err != nil {
-			return err
-		}
-		if commit.Revision < rec.kept {
-			if before[commit.Revision], err = parseBase(k, bases.Get(k)); err != nil {
-				return err
-			}
-			continue
-		}
-		if commit.Revision == rec.kept && rec.kept > 1 {
-			head = ledger.Head{Revision: rec.kept - 1, ID: commit.Parent}
-		}
-		if err := commit.Follows(head); err != nil {
-			return damaged("%v", err)
-		}
-		if err := runs.commit(commit.Revision, stored.sequence); err != nil {
-			return err
-		}
-		if commit.ResetsClock() {
-			marks = append(marks, mark{commit.Revision, stored.time})
-		}
-		head = commit.Head(stored.sequence)
-		changes += uint64(len(commit.Changes))
 	}
-	if err := runs.end(); err != nil {
+	if err := commits.runs.end(); err != nil {
 		return err
 	}
 	since := rec.marks[len(marksUpTo(rec.marks, rec.kept-1)):]
-	if !slices.Equal(marks, since) {
-		return damaged("%s has %d commits since %s that reset its clock, and lists %d", t, len(marks), rec.kept, len(since))
+	if !slices.Equal(commits.marks, since) {
+		return damaged("%s has %d commits since %s that reset its clock, and lists %d", t, len(commits.marks), rec.kept, len(since))
 	}
-	if head != rec.head {
-		return damaged("the commits of %s lead to %s, and its head is %s", t, head.Revision, rec.head.Revision)
+	if commits.head != rec.head {
+		return damaged("the commits of %s lead to %s, and its head is %s", t, commits.head.Revision, rec.head.Revision)
 	}
 	versions := &keyCheck{tenant: t, kept: rec.kept, commits: tx.Bucket(bucketCommits), made: m, points: make(map[ledger.Revision]uint64)}
 	if err := versions.keys(ctx, tx); err != nil {
 		return err
 	}
-	if versions.found != changes || !maps.Equal(versions.points, before) {
+	if versions.found != commits.changes || !maps.Equal(versions.points, commits.before) {
 		return damaged("%s has %d versions since %s and its commits %d changes; %d commits before that have versions, and %d should",
-			t, versions.found, rec.kept, changes, len(versions.points), len(before))
+			t, versions.found, rec.kept, commits.changes, len(versions.points), len(commits.before))
 	}
-	for _, n := range before {
+	changes := commits.changes
+	for _, n := range commits.before {
 		changes += n
 	}
 	if changes != rec.versions {
 		return damaged("%s has %d versions, and should have %d", t, changes, rec.versions)
+	}
+	return nil
+}
+
+// commitCheck checks a tenant's commits, in their order.
+type commitCheck struct {
+	tenant          ledger.Tenant
+	kept            ledger.Revision
+	made            *made
+	requests, bases *bolt.Bucket
+	ids             idCheck
+	runs            runCheck
+	// before is how many versions point into each commit before kept.
+	before map[ledger.Revision]uint64
+	// Of the commits since kept: the last of them, how many changes they have, and which reset
+	// the clock.
+	head    ledger.Head
+	changes uint64
+	marks   []mark
+}
+
+// entry checks a stored commit.
+func (c *commitCheck) entry(k, b []byte) error {
+	stored, err := wholeCommit(k, b)
+	if err != nil {
+		return err
+	}
+	commit, err := ledger.DecodeCommit(stored.encoded)
+	if err != nil {
+		return damaged("%v", err)
+	}
+	if commit.ID != stored.id {
+		return damaged("commit %s%s has the id %s, and is kept as %s", c.tenant, commit.Revision, commit.ID, stored.id)
+	}
+	if !bytes.Equal(k, commitKey(c.tenant, commit.Revision)) {
+		return damaged("commit %s%s stands at %q", commit.Tenant, commit.Revision, k)
+	}
+	if err := c.ids.commit(commit); err != nil {
+		return err
+	}
+	if name := commit.RequestName(); name != "" && !bytes.Equal(c.requests.Get(nameKey(c.tenant, name)), revisionValue(commit.Revision)) {
+		return damaged("the request id of %s%s is not found", c.tenant, commit.Revision)
+	}
+	if err := c.made.commit(commit, stored, c.kept); err != nil {
+		return err
+	}
+	if commit.Revision < c.kept {
+		c.before[commit.Revision], err = parseBase(k, c.bases.Get(k))
+		return err
+	}
+	return c.next(commit, stored)
+}
+
+// next checks a commit whose history is kept: it must follow the one before it.
+func (c *commitCheck) next(commit *ledger.Commit, stored storedCommit) error {
+	if commit.Revision == c.kept && c.kept > 1 {
+		c.head = ledger.Head{Revision: c.kept - 1, ID: commit.Parent}
+	}
+	if err := commit.Follows(c.head); err != nil {
+		return damaged("%v", err)
+	}
+	if err := c.runs.commit(commit.Revision, stored.sequence); err != nil {
+		return err
+	}
+	if commit.ResetsClock() {
+		c.marks = append(c.marks, mark{commit.Revision, stored.time})
+	}
+	c.head = commit.Head(stored.sequence)
+	c.changes += uint64(len(commit.Changes))
+	return nil
+}
+
+// idCheck looks up the ids of a tenant's commits, in their order.
+type idCheck struct {
+	tenant ledger.Tenant
+	bucket *bolt.Bucket
+	made   *made
+	// ids are those of the block that was read last; nil before the first.
+	ids   []byte
+	block uint64
+}
+
+func (c *idCheck) commit(commit *ledger.Commit) (err error) {
+	block, at := idBlock(commit.Revision)
+	if c.ids == nil || block != c.block {
+		key := idBlockKey(c.tenant, block)
+		if c.ids, err = unseal(bucketIDs, key, c.bucket.Get(key)); err != nil {
+			return err
+		}
+		c.block = block
+		c.made.idBlock()
+	}
+	if at *= idBytes; len(c.ids) < at+idBytes || !bytes.Equal(c.ids[at:at+idBytes], commit.ID[:idBytes]) {
+		return damaged("the id of %s%s is not found", c.tenant, commit.Revision)
 	}
 	return nil
 }

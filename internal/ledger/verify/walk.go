@@ -63,72 +63,21 @@ type run struct {
 // record checks a message.
 func (w *walk) record(m journal.Message) error {
 	w.messages++
-	stop := func(t ledger.Tenant, rev ledger.Revision, format string, args ...any) error {
-		return &stopError{Finding{
-			Where: fmt.Sprintf("STELE, message %d", m.Sequence), Tenant: t, Revision: rev, What: fmt.Sprintf(format, args...),
-		}}
-	}
 	w.run.ids = w.run.ids[:0]
 	commits := 0
 	err := proof.Commits(m.Record, func(encoded []byte) error {
 		commits++
-		c, err := proof.ReadHeader(encoded)
-		if err != nil {
-			return stop("", 0, "commit %d of it: %v", commits, err)
-		}
-		h := w.tenants[c.Tenant]
-		if h == nil {
-			t, err := ledger.ParseTenant(string(c.Tenant))
-			if err != nil {
-				return stop("", 0, "commit %d of it: %v", commits, err)
-			}
-			h = &history{}
-			w.tenants[t] = h
-		}
-		next := h.head.Revision + 1
-		switch {
-		case c.Epoch != w.epoch:
-			return stop(c.Tenant, c.Revision, "it is of the ledger %s", c.Epoch)
-		case c.Revision != next:
-			return stop(c.Tenant, c.Revision, "it stands where %s must", next)
-		case c.Parent != h.head.ID:
-			return stop(c.Tenant, c.Revision, "its parent is %s, and the commit before it is %s", c.Parent, h.head.ID)
-		case c.Time < h.head.Time && !c.ResetsClock:
-			return stop(c.Tenant, c.Revision, "its time %s is before its parent's", time.Unix(0, c.Time).UTC().Format(time.RFC3339Nano))
-		}
-		if len(w.run.ids) == 0 || w.run.tenant != c.Tenant {
-			if h.head.Sequence == m.Sequence {
-				return stop(c.Tenant, c.Revision, "its message holds the tenant's commits in two places")
-			}
-			if err := w.endRun(m.Sequence); err != nil {
-				return err
-			}
-			w.run.tenant, w.run.first = c.Tenant, c.Revision
-		}
-		w.compareStamp(m, c)
-		if c.Tenant == ledger.System {
-			if err := w.readsBound(encoded); err != nil {
-				return stop(c.Tenant, c.Revision, "%v", err)
-			}
-		}
-		h.head = ledger.Head{Revision: c.Revision, ID: ledger.IDOf(encoded), Time: c.Time, Sequence: m.Sequence}
-		w.run.ids = append(w.run.ids, h.head.ID)
-		if w.replica != nil {
-			if what := w.replica.commit(c.Tenant, h); what != "" {
-				return &stopError{Finding{replicaFile, c.Tenant, c.Revision, what}}
-			}
-		}
-		return w.leaf(h.head.ID)
+		return w.commit(m, commits, encoded)
 	})
 	switch {
 	case err != nil:
 		var known *stopError
 		if !errors.As(err, &known) {
-			err = stop("", 0, "it is %v", err)
+			err = stopAt(m, "", 0, "it is %v", err)
 		}
 		return err
 	case commits == 0:
-		return stop("", 0, "it holds no commit")
+		return stopAt(m, "", 0, "it holds no commit")
 	}
 	if err := w.endRun(m.Sequence); err != nil {
 		return err
@@ -139,6 +88,80 @@ func (w *walk) record(m journal.Message) error {
 	if err := w.tree.End(m.Sequence); err != nil {
 		return &stopError{Finding{Where: treeFile, What: err.Error()}}
 	}
+	return nil
+}
+
+// stopAt ends the walk with a finding in a message.
+func stopAt(m journal.Message, t ledger.Tenant, rev ledger.Revision, format string, args ...any) error {
+	return &stopError{Finding{
+		Where: fmt.Sprintf("STELE, message %d", m.Sequence), Tenant: t, Revision: rev, What: fmt.Sprintf(format, args...),
+	}}
+}
+
+// commit checks the nth commit of a message.
+func (w *walk) commit(m journal.Message, n int, encoded []byte) error {
+	c, err := proof.ReadHeader(encoded)
+	if err != nil {
+		return stopAt(m, "", 0, "commit %d of it: %v", n, err)
+	}
+	h := w.tenants[c.Tenant]
+	if h == nil {
+		t, err := ledger.ParseTenant(string(c.Tenant))
+		if err != nil {
+			return stopAt(m, "", 0, "commit %d of it: %v", n, err)
+		}
+		h = &history{}
+		w.tenants[t] = h
+	}
+	if err := w.follows(m, c, h.head); err != nil {
+		return err
+	}
+	if err := w.continueRun(m, c, h.head); err != nil {
+		return err
+	}
+	w.compareStamp(m, c)
+	if c.Tenant == ledger.System {
+		if err := w.readsBound(encoded); err != nil {
+			return stopAt(m, c.Tenant, c.Revision, "%v", err)
+		}
+	}
+	h.head = ledger.Head{Revision: c.Revision, ID: ledger.IDOf(encoded), Time: c.Time, Sequence: m.Sequence}
+	w.run.ids = append(w.run.ids, h.head.ID)
+	if w.replica != nil {
+		if what := w.replica.commit(c.Tenant, h); what != "" {
+			return &stopError{Finding{replicaFile, c.Tenant, c.Revision, what}}
+		}
+	}
+	return w.leaf(h.head.ID)
+}
+
+// follows checks that a commit continues its tenant's history.
+func (w *walk) follows(m journal.Message, c proof.Header, head ledger.Head) error {
+	switch {
+	case c.Epoch != w.epoch:
+		return stopAt(m, c.Tenant, c.Revision, "it is of the ledger %s", c.Epoch)
+	case c.Revision != head.Revision+1:
+		return stopAt(m, c.Tenant, c.Revision, "it stands where %s must", head.Revision+1)
+	case c.Parent != head.ID:
+		return stopAt(m, c.Tenant, c.Revision, "its parent is %s, and the commit before it is %s", c.Parent, head.ID)
+	case c.Time < head.Time && !c.ResetsClock:
+		return stopAt(m, c.Tenant, c.Revision, "its time %s is before its parent's", time.Unix(0, c.Time).UTC().Format(time.RFC3339Nano))
+	}
+	return nil
+}
+
+// continueRun begins a run if a commit is of another tenant than the one before it in its message.
+func (w *walk) continueRun(m journal.Message, c proof.Header, head ledger.Head) error {
+	if len(w.run.ids) > 0 && w.run.tenant == c.Tenant {
+		return nil
+	}
+	if head.Sequence == m.Sequence {
+		return stopAt(m, c.Tenant, c.Revision, "its message holds the tenant's commits in two places")
+	}
+	if err := w.endRun(m.Sequence); err != nil {
+		return err
+	}
+	w.run.tenant, w.run.first = c.Tenant, c.Revision
 	return nil
 }
 
