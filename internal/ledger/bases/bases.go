@@ -49,7 +49,8 @@ type Mover struct {
 	done   sync.WaitGroup
 
 	// delivered is the revision of a base that each of its tenants has got, if the pin is
-	// another: a rollback moved it back. The goroutine of run owns it.
+	// another: a rollback moved it back. Only move uses it; its goroutines write it under
+	// a lock.
 	delivered map[pin]ledger.Revision
 }
 

@@ -7,8 +7,9 @@ import (
 	"github.com/stelehq/stele/internal/ledger"
 )
 
-// Feed hands out commits as they become visible, each tenant's in order, each
-// once. What happened before the feed was made is not in it.
+// Feed hands out commits as they become visible, each tenant's in order. What happened before
+// the feed was made is not in it, unless the replica's file is rebuilt: then the feed hands out
+// the whole history, also what it has handed out before.
 type Feed struct {
 	feeds   *feeds
 	mu      sync.Mutex

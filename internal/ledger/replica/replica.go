@@ -121,7 +121,7 @@ func (r *Replica) stop(why error) {
 }
 
 // Wait blocks until the tenant's head is at the revision or past it. The error
-// is that of ctx.
+// is that of ctx, or ledger.ErrUnavailable while the replica is being built.
 func (r *Replica) Wait(ctx context.Context, t ledger.Tenant, rev ledger.Revision) error {
 	s := r.store.Load()
 	if s == nil {
@@ -141,7 +141,8 @@ func (r *Replica) Position() ledger.Sequence {
 	return 0
 }
 
-// WaitPosition blocks until the journal's message at seq is applied.
+// WaitPosition blocks until the journal's message at seq is applied. Its errors are those of
+// Wait.
 func (r *Replica) WaitPosition(ctx context.Context, seq ledger.Sequence) error {
 	s := r.store.Load()
 	if s == nil {

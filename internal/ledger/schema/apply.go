@@ -229,7 +229,7 @@ func (k *check) apply(s *jsonschema.Schema, v any) (looked seen, ok bool) {
 		k.failLater(s, "type", v, func() string { return "must be of type " + strings.Join(s.Types.ToStrings(), " or ") })
 		return looked, false
 	case s.Const != nil && !k.same(v, *s.Const):
-		k.fail(s, "const", "must be what const says", v)
+		k.fail(s, "const", `must equal the value of "const"`, v)
 		return looked, false
 	case s.Enum != nil && !slices.ContainsFunc(s.Enum.Values, func(e any) bool { return k.same(v, e) }):
 		k.failLater(s, "enum", v, func() string { return "must be one of " + choices(s.Enum.Values) })
@@ -303,7 +303,7 @@ func (k *check) applicators(s *jsonschema.Schema, v any, looked *seen) bool {
 	}
 	if s.Not != nil {
 		if _, fine := k.ok(s.Not, v); fine {
-			k.fail(s, "not", "must not be as not says", v)
+			k.fail(s, "not", `must not match the schema in "not"`, v)
 			ok = false
 		}
 	}

@@ -205,6 +205,8 @@ func TestCheck_HostileDocuments(t *testing.T) {
 		{"a short regular expression", `{"format":"regex"}`, `"^[a-z]{1,9}$"`, ""},
 		{"a dynamic reference", `{"$dynamicRef":"#x","$dynamicAnchor":"x"}`, `1`, "$dynamicRef"},
 		{"a draft by its name", `{"$ref":"http://json-schema.org/draft-07/schema"}`, `1`, "another draft"},
+		{"another value than const", `{"const":1}`, `2`, `must equal the value of "const"`},
+		{"a schema that must not match", `{"not":{"type":"string"}}`, `"a"`, `must not match the schema in "not"`},
 		{"elements that are the same, by meaning", `{"uniqueItems":true}`, `[1,{"a":[1.0],"b":2},{"b":2e0,"a":[1]}]`, "must not have an element twice"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

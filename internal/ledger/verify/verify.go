@@ -35,8 +35,8 @@ type Config struct {
 	// Restored is set if the ledger was made of a backup and has not run yet: the files
 	// that are made from the journal may be missing.
 	Restored bool
-	// Seen, if set, is called from time to time with the number of commits read. It may
-	// be called concurrently.
+	// Seen, if set, is called from time to time with the number of commits read since the
+	// last call. Calls are not concurrent.
 	Seen func(commits int)
 }
 
