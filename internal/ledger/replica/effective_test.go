@@ -173,6 +173,51 @@ func TestView_Inheritance(t *testing.T) {
 	})
 }
 
+// TestRollback_PrefixOfInheritedKeys rolls back prefixes of a tenant with a base, with so few keys
+// and values that own and inherited values are often the same.
+func TestRollback_PrefixOfInheritedKeys(t *testing.T) {
+	n := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
+	run := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		run++
+		base, tenant := ledger.Tenant(fmt.Sprintf("base-%d", run)), ledger.Tenant(fmt.Sprintf("tenant-%d", run))
+		m := inheritance{base: {{}}, tenant: {{}}}
+		m.commit(rt, n.Ledger, base, ledger.Change{Key: "c/0", Value: `0`})
+		key := rapid.SampledFrom([]ledger.Key{"c/0", "c/1"})
+		for range rapid.IntRange(30, 60).Draw(rt, "steps") {
+			of := rapid.SampledFrom([]ledger.Tenant{base, tenant}).Draw(rt, "tenant")
+			switch rapid.SampledFrom([]string{"set", "set", "delete", "pin", "rollback"}).Draw(rt, "step") {
+			case "set":
+				value := ledger.Value(fmt.Sprint(rapid.IntRange(0, 1).Draw(rt, "value")))
+				m.commit(rt, n.Ledger, of, ledger.Change{Key: key.Draw(rt, "key"), Value: value})
+			case "delete":
+				m.commit(rt, n.Ledger, of, ledger.Change{Key: key.Draw(rt, "key"), Delete: true})
+			case "pin":
+				list := []ledger.Base{{Tenant: base, Revision: ledger.Revision(rapid.IntRange(1, int(m[base].head())).Draw(rt, "pin"))}}
+				m.commit(rt, n.Ledger, tenant, ledger.Change{Key: ledger.BasesKey, Value: ledger.BasesValue(list)})
+			case "rollback":
+				to := ledger.Revision(rapid.IntRange(0, int(m[tenant].head())).Draw(rt, "to"))
+				m.rollBack(rt, n.Ledger, tenant, to, rapid.SampledFrom([]ledger.Prefix{"c/", "c/0", "c/1"}).Draw(rt, "prefix"))
+			}
+		}
+		v, err := n.Replica.View(tenant, replica.At{})
+		if err != nil {
+			rt.Fatal(err)
+		}
+		defer v.Close()
+		listed := make(map[ledger.Key]replica.Entry)
+		for e, err := range v.List("", "") {
+			if err != nil {
+				rt.Fatal(err)
+			}
+			listed[e.Key] = e
+		}
+		if d := cmp.Diff(values(m.at(tenant, m[tenant].head())), values(listed)); d != "" {
+			rt.Fatalf("%s: List (-want +got):\n%s", tenant, d)
+		}
+	})
+}
+
 func checkInheritance(rt *rapid.T, r *replica.Replica, m inheritance, t ledger.Tenant) {
 	head, err := r.View(t, replica.At{})
 	if err != nil {
