@@ -347,6 +347,44 @@ func TestDamage_RebuildIsRetried(t *testing.T) {
 	}
 }
 
+// TestDamage_RebuildWhileViewsAreOpen damages a file while one goroutine has two views open: it
+// can close one after the other, and the replica is built again.
+func TestDamage_RebuildWhileViewsAreOpen(t *testing.T) {
+	n := start(t, filepath.Join(t.TempDir(), "replica.db"), newFakeJournal())
+	set := ledger.ChangeSet{Author: "ann", Changes: []ledger.Change{{Key: "a/b", Value: "1"}}}
+	if _, err := n.ledger.Commit(t.Context(), "acme", set); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	var views []*replica.View
+	for range 2 {
+		v, err := n.View("acme", replica.At{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		views = append(views, v)
+	}
+	n.Damage()
+	eventually(t, "the file is being closed", func() bool { _, ok := n.Progress(); return !ok })
+	time.Sleep(20 * time.Millisecond) // until bbolt would hold its lock
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		for _, v := range views {
+			v.Close()
+		}
+	}()
+	select {
+	case <-closed:
+	case <-time.After(30 * time.Second):
+		t.Fatal("the views cannot be closed")
+	}
+	eventually(t, "the replica is built again", func() bool { return n.Ready() && n.Head("acme").Revision == 1 })
+	n.close(t)
+}
+
 // breakFolder puts a file in the folder's place, until repair is called.
 func breakFolder(t *testing.T, dir string) (repair func()) {
 	t.Helper()

@@ -182,6 +182,9 @@ type readings struct {
 	// nothing is idle: the file cannot grow while a transaction reads it.
 	writes  uint64
 	writing bool
+	// open counts the transactions of views; drained, if set, is closed when there are none.
+	open    int
+	drained chan struct{}
 }
 
 // reading is a read transaction with a cursor for each bucket that was read. One view at a
@@ -195,6 +198,7 @@ type reading struct {
 // begin returns a transaction that reads the newest state of the file. Pass it to end.
 func (rs *readings) begin() (*reading, error) {
 	rs.mu.Lock()
+	rs.open++
 	if n := len(rs.idle); n > 0 {
 		r := rs.idle[n-1]
 		rs.idle = rs.idle[:n-1]
@@ -205,6 +209,7 @@ func (rs *readings) begin() (*reading, error) {
 	rs.mu.Unlock()
 	tx, err := rs.db.Begin(false)
 	if err != nil {
+		rs.ended()
 		return nil, fmt.Errorf("%w: read replica: %w", ledger.ErrUnavailable, err)
 	}
 	return &reading{tx: tx, writes: writes}, nil
@@ -220,6 +225,34 @@ func (rs *readings) end(r *reading) {
 	rs.mu.Unlock()
 	if !keep {
 		_ = r.tx.Rollback() // of a read transaction: only "already closed"
+	}
+	rs.ended()
+}
+
+// ended counts a view's transaction that is not open any more.
+func (rs *readings) ended() {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	if rs.open--; rs.open == 0 && rs.drained != nil {
+		close(rs.drained)
+		rs.drained = nil
+	}
+}
+
+// drain ends the idle transactions, and waits until those of views have ended. bbolt holds a lock
+// while it closes a file and waits for its readers: a goroutine with two views would wait for
+// that lock when it closes the first, and so never close the second.
+func (rs *readings) drain() {
+	rs.stop()
+	rs.mu.Lock()
+	var drained chan struct{}
+	if rs.open > 0 {
+		drained = make(chan struct{})
+		rs.drained = drained
+	}
+	rs.mu.Unlock()
+	if drained != nil {
+		<-drained
 	}
 }
 

@@ -201,7 +201,7 @@ func (s *store) create(tenants []ledger.Tenant) error {
 }
 
 func (s *store) close() error {
-	s.readings.stop()
+	s.readings.drain()
 	if err := s.db.Close(); err != nil {
 		return fmt.Errorf("close replica: %w", err)
 	}
