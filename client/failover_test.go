@@ -13,12 +13,13 @@ import (
 	"github.com/stelehq/stele/client/clienttest"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/ledger/ledgertest"
+	"github.com/stelehq/stele/internal/porttest"
 )
 
 func TestFailover_NextGateway(t *testing.T) {
 	t.Parallel()
 	s := clienttest.Start(t)
-	if _, err := s.StartGateway("127.0.0.1:0"); err != nil {
+	if _, err := s.StartGateway(porttest.Free(t, 1)[0]); err != nil {
 		t.Fatal(err)
 	}
 	cfg := s.Config("acme")

@@ -24,6 +24,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/journal"
 	"github.com/stelehq/stele/internal/ledger/replica"
+	"github.com/stelehq/stele/internal/porttest"
 )
 
 // Server is a ledger and its gateways. Its files are in a folder.
@@ -41,25 +42,25 @@ type Server struct {
 // Start starts a server in a folder of the test's own, whose end closes it.
 func Start(tb testing.TB) *Server {
 	tb.Helper()
-	s, err := Open(tb.TempDir())
-	if err != nil {
+	s := &Server{}
+	tb.Cleanup(s.Close)
+	if err := s.open(tb.TempDir(), porttest.Free(tb, 1)[0]); err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(s.Close)
 	return s
 }
 
 // Open starts a server with one gateway, without a test that owns it.
 func Open(dir string) (*Server, error) {
 	s := &Server{}
-	if err := s.open(dir); err != nil {
+	if err := s.open(dir, "127.0.0.1:0"); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("start a ledger in %s: %w", dir, err)
 	}
 	return s, nil
 }
 
-func (s *Server) open(dir string) (err error) {
+func (s *Server) open(dir, listen string) (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	if s.nats, err = journal.StartServer(journal.ServerConfig{Dir: filepath.Join(dir, "journal")}); err != nil {
@@ -89,7 +90,7 @@ func (s *Server) open(dir string) (err error) {
 	if s.signer, err = identity.OpenSigner(filepath.Join(dir, "identity")); err != nil {
 		return err
 	}
-	_, err = s.StartGateway("127.0.0.1:0")
+	_, err = s.StartGateway(listen)
 	return err
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stelehq/stele/internal/porttest"
 )
 
 func TestMain(m *testing.M) {
@@ -21,6 +22,7 @@ func TestCommandLine(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("STELE_CONFIG", env.WorkDir+"/config.yaml")
 			env.Setenv("STELE_TENANT", "acme")
+			env.Setenv("ADDRESS", porttest.Free(t, 1)[0]) // for a server that is started again
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": await},

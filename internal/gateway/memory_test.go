@@ -81,8 +81,7 @@ func TestMemory_FullShareCancelsWatchWithResumeRevision(t *testing.T) {
 
 // Watches that want only the newest state and never read hold no more than the share, and the
 // connection that they are on is closed, so that one that reads gets its state.
-func TestMemory_UnreadWatchesHoldAShare(t *testing.T) {
-	t.Parallel()
+func TestMemory_UnreadWatchesHoldAShare(t *testing.T) { // alone, because it measures the heap
 	const unread, keys, answers = 40, 18, 3 << 20
 	f, _ := startBudget(t, 48<<20, answers)
 	ctx, cancel := context.WithTimeout(f.as(t, "acme", identity.Writer), time.Minute)

@@ -119,10 +119,7 @@ func (w *inheriting) holds(want map[ledger.Key]ledger.Value) {
 		got = w.held()
 		return maps.EqualFunc(got, want, func(i projector.Item, v ledger.Value) bool { return i.Value.Equal(v) })
 	}, func() string { return fmt.Sprint(got) })
-	until(w.t, func() bool {
-		st := w.status("sink", "")
-		return st.LagRevisions == 0 && st.Pending == 0
-	}, func() string { return w.status("sink", "").String() })
+	w.settled("sink")
 	if found := w.check(); len(found) > 0 {
 		w.t.Errorf("a sweep finds %v", found)
 	}

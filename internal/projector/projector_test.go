@@ -223,6 +223,7 @@ func TestDrift(t *testing.T) {
 			w.commit("acme", map[ledger.Key]string{"a/edited": "1", "a/deleted": "2", "a/fine": "3", "a/back": "4", "a/lost": "5"})
 			w.commit("acme", map[ledger.Key]string{"a/back": ""})
 			w.equal("a/", "acme")
+			w.settled("store")
 			w.store.edit(func(items map[string]projector.Item) {
 				edited := items["acme:a/edited"]
 				edited.Value = `"by hand"`

@@ -68,6 +68,7 @@ func TestSecrets_InSinks(t *testing.T) {
 			want["acme:kept/a"] = canary
 		}
 		until(t, func() bool { return maps.Equal(w.store.values(), want) }, func() string { return "the store" })
+		w.settled("store")
 		until(t, func() bool { return len(w.bus.got()) == 3 }, func() string { return "the bus" })
 		for _, e := range w.bus.got() {
 			if (e.Value == secret.Mask) != (e.Key != "open/a") {

@@ -10,7 +10,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/stelehq/stele/cmd/stele/internal/conn"
-	"github.com/stelehq/stele/cmd/stele/internal/porttest"
+	"github.com/stelehq/stele/internal/porttest"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/grpc/metadata"

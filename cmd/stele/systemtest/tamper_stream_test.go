@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/journal"
+	"github.com/stelehq/stele/internal/ledger/ledgertest"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/protobuf/proto"
 )
@@ -202,9 +203,7 @@ func remake(t *testing.T, e *evidence, which func(name string) bool, edit func([
 	if err := js.DeleteStream(t.Context(), name); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := js.CreateStream(t.Context(), stream.CachedInfo().Config); err != nil {
-		t.Fatal(err)
-	}
+	ledgertest.RecreateStream(t, js, stream.CachedInfo().Config)
 	for _, l := range letters {
 		m := nats.NewMsg(l.subject)
 		m.Data = l.body

@@ -30,7 +30,9 @@ type Conn struct {
 	special   bool          // one of the next two is set
 	handshake bool          // a TLS handshake is under way
 	buffered  *bufio.Reader // has what came after a PROXY header
-	computing bool          // in a handshake: it counts in l.handshakes
+	computing bool          // in a handshake: it has a slot of l.handshakes
+	begun     bool          // it had a slot
+	deadline  time.Time     // of the handshake
 	calls     calls
 
 	authenticated atomic.Bool
@@ -69,8 +71,10 @@ func (c *Conn) readSpecial(p []byte) (n int, err error) {
 		n, err = c.Conn.Read(p)
 	}
 	if c.handshake && err == nil {
-		c.l.handshakes <- struct{}{}
-		c.computing = true
+		if err := c.l.handshakes.enter(c.begun, c.deadline, c.stop); err != nil {
+			return 0, err
+		}
+		c.computing, c.begun = true, true
 	}
 	c.special = c.handshake || c.buffered != nil
 	return n, err
@@ -78,7 +82,7 @@ func (c *Conn) readSpecial(p []byte) (n int, err error) {
 
 func (c *Conn) stopComputing() {
 	if c.computing {
-		<-c.l.handshakes
+		c.l.handshakes.leave()
 		c.computing = false
 	}
 }
@@ -217,7 +221,8 @@ func (c *Conn) begin() error {
 	c.address = a
 	c.mu.Unlock()
 	// The server's deadline began when the connection was accepted.
-	return c.SetDeadline(time.Now().Add(handshakeTimeout))
+	c.deadline = time.Now().Add(handshakeTimeout)
+	return c.SetDeadline(c.deadline)
 }
 
 // secure makes the handshake, and counts it while it computes if it is one of TLS.

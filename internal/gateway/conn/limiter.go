@@ -72,7 +72,7 @@ type Config struct {
 // Limiter limits the connections of a gateway. It is safe for concurrent use.
 type Limiter struct {
 	cfg        Config
-	handshakes chan struct{} // one element for each handshake that computes
+	handshakes handshakeSlots
 	resets     *rate.Limiter // of all connections that reset too many calls
 	metrics    *metrics
 
@@ -90,7 +90,7 @@ func New(cfg Config, log *slog.Logger) *Limiter {
 	return &Limiter{
 		cfg: cfg,
 		// Half of the processors: established connections have the other half.
-		handshakes: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
+		handshakes: handshakeSlots{free: max(1, runtime.GOMAXPROCS(0)/2)},
 		resets:     rate.NewLimiter(resetsPerSecond, resetsPerSecond),
 		metrics:    newMetrics(log),
 		owned:      make(map[string]int),

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	proxyproto "github.com/pires/go-proxyproto"
+	"github.com/stelehq/stele/internal/porttest"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc"
@@ -173,7 +174,7 @@ func TestReconnect_AllClientsBehindOneAddressAreServed(t *testing.T) {
 		"TLS":       {1000, tlsServer, tlsClient},
 	} {
 		t.Run(name, func(t *testing.T) {
-			first := serve(t, "127.0.0.1:0", Config{}, test.server)
+			first := serve(t, porttest.Free(t, 1)[0], Config{}, test.server)
 			all := dial(t, test.clients, first.address, test.client)
 			all.call(t)
 			first.stop(t)
@@ -203,7 +204,7 @@ func (l *Limiter) spend(ip net.IP, n float64) {
 func TestHandshake_StalledOnesTakeNoTurn(t *testing.T) {
 	tlsServer, tlsClient := certificate(t)
 	s := serve(t, "127.0.0.1:0", Config{}, tlsServer)
-	for i := range 4 * cap(s.limiter.handshakes) {
+	for i := range 4 * s.limiter.handshakes.free {
 		c, err := net.Dial("tcp", s.address)
 		if err != nil {
 			t.Fatal(err)
@@ -220,6 +221,7 @@ func TestHandshake_StalledOnesTakeNoTurn(t *testing.T) {
 func TestHandshake_FailureIsCounted(t *testing.T) {
 	tlsServer, _ := certificate(t)
 	s := serve(t, "127.0.0.1:0", Config{}, tlsServer)
+	slots := s.limiter.handshakes.free
 	c, err := net.Dial("tcp", s.address)
 	if err != nil {
 		t.Fatal(err)
@@ -237,7 +239,7 @@ func TestHandshake_FailureIsCounted(t *testing.T) {
 	if got := counted(failed); got != 1 {
 		t.Errorf("the metric counts %v failed handshakes, want 1", got)
 	}
-	if len(s.limiter.handshakes) != 0 {
+	if !s.limiter.handshakes.idle(slots) {
 		t.Error("the handshake that failed still counts")
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger/ledgertest"
 	"github.com/stelehq/stele/internal/ledger/proof"
 	"github.com/stelehq/stele/internal/ledger/replica"
+	"github.com/stelehq/stele/internal/porttest"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
@@ -89,7 +90,6 @@ func startWorld(t *testing.T) *world {
 	return w
 }
 
-// listen makes an address that stays the same when a gateway is started again.
 func listen(t *testing.T, address string) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", address)
@@ -102,10 +102,9 @@ func listen(t *testing.T, address string) net.Listener {
 func (w *world) serve(t *testing.T, g *gw, change func(*gateway.Config), closed func()) *gw {
 	t.Helper()
 	if g.address == "" {
-		g.address = "127.0.0.1:0"
+		g.address = porttest.Free(t, 1)[0]
 	}
 	l := listen(t, g.address)
-	g.address = l.Addr().String()
 	if g.id == nil {
 		g.id = w.newID(g.address)
 	}

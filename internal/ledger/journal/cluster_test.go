@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
+	"net/netip"
 	"net/url"
 	"testing"
 	"time"
@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/porttest"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -20,23 +21,17 @@ import (
 func startCluster(t *testing.T) []*Server {
 	t.Helper()
 	// A cluster's member must know the others before they run.
-	var ports [3]int
+	addresses := porttest.Free(t, 3)
 	var routes []*url.URL
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		ports[i] = l.Addr().(*net.TCPAddr).Port
-		routes = append(routes, &url.URL{Scheme: "nats", Host: l.Addr().String()})
-		l.Close()
+	for _, address := range addresses {
+		routes = append(routes, &url.URL{Scheme: "nats", Host: address})
 	}
 	var servers []*Server
-	for i, port := range ports {
+	for i, address := range addresses {
 		s, err := StartServer(ServerConfig{Dir: t.TempDir(), listen: func(o *server.Options) {
 			o.ServerName = fmt.Sprintf("node-%d", i)
 			o.DontListen, o.Host, o.Port = false, "127.0.0.1", -1
-			o.Cluster = server.ClusterOpts{Name: "stele", Host: "127.0.0.1", Port: port}
+			o.Cluster = server.ClusterOpts{Name: "stele", Host: "127.0.0.1", Port: int(netip.MustParseAddrPort(address).Port())}
 			o.Routes = routes
 		}})
 		if err != nil {

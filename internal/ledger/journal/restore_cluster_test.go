@@ -1,13 +1,10 @@
 package journal
 
 import (
-	"context"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // A backup of one machine becomes a ledger of three servers, which takes more.
@@ -25,20 +22,7 @@ func TestRestore_ToACluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for deadline := time.Now().Add(time.Minute); ; { // The servers elect a leader first.
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		_, err := js.AccountInfo(ctx)
-		if cancel(); err == nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-	}
+	waitForMetaLeader(t, nc)
 	if _, err := Restore(t.Context(), nc, dir, 3); err != nil {
 		t.Fatal(err)
 	}

@@ -107,7 +107,7 @@ func TestServer_WritesResumeAfterAFailedWrite(t *testing.T) {
 		t.Fatalf("append of a record that does not fit: %v", err)
 	}
 	free()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for {
 		if end, err := j.Last(ctx); err == nil {
@@ -116,7 +116,7 @@ func TestServer_WritesResumeAfterAFailedWrite(t *testing.T) {
 			}
 		}
 		if ctx.Err() != nil {
-			t.Fatal("no write within 5 s of space being there")
+			t.Fatal("no write succeeds although there is space")
 		}
 	}
 	messages := follow(t, j, 0, int(last))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/ledgertest"
 	"github.com/stelehq/stele/internal/ledger/proof"
 )
 
@@ -147,9 +148,7 @@ func TestSign_ContradictingCheckpointStream(t *testing.T) {
 		"it is lost": {func(*testing.T, *world, jetstream.JetStream, jetstream.StreamConfig) {},
 			"has lost the one at 6 commits: restore the stream from a backup"},
 		"another key signs": {func(t *testing.T, w *world, s jetstream.JetStream, cfg jetstream.StreamConfig) {
-			if _, err := s.CreateStream(t.Context(), cfg); err != nil {
-				t.Fatal(err)
-			}
+			ledgertest.RecreateStream(t, s, cfg)
 			secret, _, err := proof.GenerateKey(w.journal.Epoch())
 			if err != nil {
 				t.Fatal(err)
@@ -211,9 +210,7 @@ func TestSign_ContradictingCheckpointStream(t *testing.T) {
 // post creates the stream again and fills it with one checkpoint.
 func (w *world) post(t *testing.T, js jetstream.JetStream, cfg jetstream.StreamConfig, c proof.Checkpoint, times int) {
 	t.Helper()
-	if _, err := js.CreateStream(t.Context(), cfg); err != nil {
-		t.Fatal(err)
-	}
+	ledgertest.RecreateStream(t, js, cfg)
 	signed, err := c.Sign(w.signer)
 	if err != nil {
 		t.Fatal(err)

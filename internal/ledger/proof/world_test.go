@@ -24,7 +24,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	proof.SetPace(10*time.Millisecond, time.Second) // to make a stream again takes a while
+	proof.SetPace(10*time.Millisecond, 2*time.Second) // to make a stream again takes a while
 	goleak.VerifyTestMain(m)
 }
 
@@ -154,15 +154,31 @@ func (w *world) remake(t *testing.T, records []written) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// The server removes the folder of all streams with the last one, and can remove it from
+	// under a new one.
+	if _, err := js.CreateOrUpdateStream(t.Context(), jetstream.StreamConfig{Name: "KEEPS-THE-FOLDER"}); err != nil {
+		t.Fatal(err)
+	}
 	if err := js.DeleteStream(t.Context(), name); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := js.CreateStream(t.Context(), s.CachedInfo().Config); err != nil {
-		t.Fatal(err)
-	}
+	ledgertest.RecreateStream(t, js, s.CachedInfo().Config)
+	// All at once: a tree that follows must not take it for a shorter journal meanwhile.
+	var sent []jetstream.PubAckFuture
 	for _, r := range records {
-		if _, err := js.Publish(t.Context(), "stele.journal.v1", r.record); err != nil {
+		f, err := js.PublishAsync("stele.journal.v1", r.record)
+		if err != nil {
 			t.Fatal(err)
+		}
+		sent = append(sent, f)
+	}
+	for _, f := range sent {
+		select {
+		case <-f.Ok():
+		case err := <-f.Err():
+			t.Fatal(err)
+		case <-time.After(time.Minute):
+			t.Fatal("the journal does not take the records")
 		}
 	}
 }

@@ -88,9 +88,7 @@ func (f *folder) editReads(t *testing.T, edit func(records [][]byte) [][]byte) {
 		if records == nil {
 			return
 		}
-		if _, err := js.CreateStream(t.Context(), old.CachedInfo().Config); err != nil {
-			t.Fatal(err)
-		}
+		ledgertest.RecreateStream(t, js, old.CachedInfo().Config)
 		for _, r := range records {
 			m := nats.NewMsg(subject)
 			m.Data = r

@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
-	"time"
 )
 
 type filter struct {
@@ -164,13 +163,13 @@ func under(path, name string, recursive bool) bool {
 	return ok && rest != "" && (recursive || !strings.Contains(rest, "/"))
 }
 
-// describable are the parameters that DescribeParameters returns: an older state when
-// it is stale.
+// describable are the parameters that DescribeParameters returns, with Faults.DescribedAt
+// an older state.
 func (s *Parameters) describable() map[string]*parameter {
-	if s.faults.Stale == 0 {
+	then := s.faults.DescribedAt
+	if then.IsZero() {
 		return s.byName
 	}
-	then := time.Now().Add(-s.faults.Stale)
 	known := make(map[string]*parameter)
 	for name, changes := range s.changes {
 		p := &parameter{}

@@ -49,9 +49,9 @@ type Faults struct {
 	// MissingBus has PutEvents answer with a ResourceNotFoundException for a bus that
 	// is not there, as stand-ins for AWS do. AWS itself takes the events and drops them.
 	MissingBus bool
-	// Stale is how long DescribeParameters does not know of a change, or of a
-	// deletion: it is only eventually consistent.
-	Stale time.Duration
+	// DescribedAt, if set, is the time whose state DescribeParameters and ListSecrets
+	// return: they are only eventually consistent.
+	DescribedAt time.Time
 	// Baking keeps deployments of AppConfig that begin under it in the state BAKING, until
 	// the faults are replaced.
 	Baking bool

@@ -519,12 +519,12 @@ func TestParameters_Faults(t *testing.T) {
 		}
 		return names
 	}
-	s.SetFaults(fakeaws.Faults{Stale: time.Hour})
+	s.SetFaults(fakeaws.Faults{DescribedAt: time.Now().Add(-time.Hour)})
 	if got := describe(); len(got) != 0 {
 		t.Errorf("an hour ago there were %v", got)
 	}
-	s.SetFaults(fakeaws.Faults{Stale: time.Nanosecond})
 	s.Parameters.Remove("/s")
+	s.SetFaults(fakeaws.Faults{DescribedAt: time.Now()})
 	if got := describe(); len(got) != 0 {
 		t.Errorf("after the deletion there are %v", got)
 	}

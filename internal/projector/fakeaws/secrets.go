@@ -358,8 +358,8 @@ type listSecretsOut struct {
 	NextToken  string `json:",omitempty"`
 }
 
-// listSecrets leaves out what is scheduled for deletion. With Faults.Stale it does not
-// know of recent changes: it is only eventually consistent.
+// listSecrets leaves out what is scheduled for deletion, and with Faults.DescribedAt what was
+// changed later.
 // https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_ListSecrets.html
 func (s *Secrets) listSecrets(in secretIn) (*listSecretsOut, error) {
 	prefix := ""
@@ -377,10 +377,11 @@ func (s *Secrets) listSecrets(in secretIn) (*listSecretsOut, error) {
 	if err != nil {
 		return nil, err
 	}
+	then := s.faults.DescribedAt
 	out := &listSecretsOut{SecretList: []*secretOut{}}
 	for _, name := range slices.Sorted(maps.Keys(s.byName)) {
 		is := s.byName[name]
-		if name <= after || !strings.HasPrefix(name, prefix) || !is.Deleted.IsZero() || time.Since(is.changed) < s.faults.Stale {
+		if name <= after || !strings.HasPrefix(name, prefix) || !is.Deleted.IsZero() || !then.IsZero() && is.changed.After(then) {
 			continue
 		}
 		if len(out.SecretList) == limit {

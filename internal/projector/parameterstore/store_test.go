@@ -236,7 +236,7 @@ func TestWrite_RetriedErrors(t *testing.T) {
 		"the key is dead":        {DeadKeys: []string{"alias/mine"}},
 		"the key does not exist": {UnknownKeys: true},
 		"the account is full":    {},
-		"describing is too old":  {Stale: time.Hour},
+		"describing is too old":  {DescribedAt: time.Now().Add(-time.Hour)},
 	} {
 		t.Run(what, func(t *testing.T) {
 			aws := start(t)
@@ -279,9 +279,7 @@ func retried(t testing.TB, err error) string {
 func TestScan_StaleDescriptions(t *testing.T) {
 	aws := start(t)
 	must(t, open(t, aws, ""), keys(3, 1)...)
-	const stale = time.Second
-	time.Sleep(stale)
-	aws.SetFaults(fakeaws.Faults{Stale: stale})
+	aws.SetFaults(fakeaws.Faults{DescribedAt: time.Now()})
 	if err := aws.Parameters.Edit("/stele/acme/k1", func(v *fakeaws.Version) { v.Value = "by hand" }); err != nil {
 		t.Fatal(err)
 	}
@@ -291,7 +289,7 @@ func TestScan_StaleDescriptions(t *testing.T) {
 	if errs[0] != nil || errs[2] != nil || !strings.Contains(retried(t, errs[1]), "not of the same version yet") {
 		t.Errorf("at once: %v", errs)
 	}
-	time.Sleep(stale)
+	aws.SetFaults(fakeaws.Faults{})
 	must(t, s, again[1])
 }
 

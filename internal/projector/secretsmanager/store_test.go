@@ -267,7 +267,7 @@ func TestScan_StaleListAndUnreadableSecrets(t *testing.T) {
 		}
 		return seen
 	}
-	server.SetFaults(fakeaws.Faults{Stale: time.Hour})
+	server.SetFaults(fakeaws.Faults{DescribedAt: time.Now().Add(-time.Hour)})
 	if seen := scan(); len(seen) != 0 {
 		t.Errorf("a stale list yields %v", seen)
 	}

@@ -1,5 +1,5 @@
 // Another user's change while a form was filled in, and what schemas say about a value.
-import {check, same, world} from './harness.mjs'
+import {check, opened, same, world} from './harness.mjs'
 
 export const conflicts = {}
 
@@ -40,7 +40,7 @@ for (const [theme, width] of [['light', 1280], ['dark', 1280], ['light', 400], [
 		await s.picture(page, `choice-${theme}-${width}`)
 		check(await page.evaluate(() => document.documentElement.scrollWidth) <= width, 'the page is too wide')
 		await page.click('button:has-text("Review the merge")')
-		await page.waitForSelector('.merge .problem')
+		await opened(page, '.merge .problem')
 		await page.focus('.merge input[value=theirs]')
 		await page.keyboard.press('Space')
 		await page.keyboard.press('Control+Enter')

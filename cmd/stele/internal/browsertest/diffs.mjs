@@ -1,5 +1,5 @@
 // Differences below each other and side by side.
-import {check, same, world} from './harness.mjs'
+import {check, opened, same, world} from './harness.mjs'
 
 export const diffs = {}
 
@@ -22,7 +22,7 @@ for (const theme of ['light', 'dark']) {
 		await page.goto('/acme/keys/paramconfig/db/pool?edit=1')
 		await page.fill('textarea[name=value]', `{"max":"${theme}"}`)
 		await page.click('form.write button:has-text("Review")')
-		await page.waitForSelector('h1:text-is("Review")')
+		await opened(page, 'h1:text-is("Review")')
 		check(await sideBySide(page), 'the view of a review')
 		await page.check('input[name=diff][value=unified]')
 		check(!await sideBySide(page), 'the view of the review that was chosen')

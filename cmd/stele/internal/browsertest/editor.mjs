@@ -1,5 +1,5 @@
 // The JSON editor.
-import {check, commit, inEditor, same, tab, world} from './harness.mjs'
+import {check, commit, inEditor, opened, same, tab, world} from './harness.mjs'
 
 export const editor = {}
 
@@ -50,7 +50,7 @@ editor['Ctrl+Enter reviews and commits, and big numbers stay exact'] = async s =
 	await page.keyboard.press('Control+A')
 	await page.keyboard.insertText('{"big": 98765432109876543210, "exact": 2.50}')
 	await page.keyboard.press('Control+Enter')
-	await page.waitForSelector('h1:text-is("Review")')
+	await opened(page, 'h1:text-is("Review")')
 	await page.fill('input[name=message]', 'exact numbers')
 	await page.keyboard.press('Control+Enter')
 	await page.waitForURL('**written=*')

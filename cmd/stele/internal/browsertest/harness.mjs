@@ -136,6 +136,13 @@ export async function tab(page, selector, text = '', key = 'Tab') {
 	throw new Error(`${key} does not reach ${selector} ${text}`)
 }
 
+// opened waits until a page has an element and its scripts run. The element alone is there before
+// them: a key or a change that only scripts react to would be lost.
+export async function opened(page, selector) {
+	await page.waitForSelector(selector)
+	await page.waitForLoadState()
+}
+
 // inEditor waits until the JSON editor has the focus.
 export const inEditor = page => page.waitForFunction(() => document.activeElement.matches('.json-editor'))
 

@@ -1,5 +1,5 @@
 // Tasks with the keyboard only, from the top of each page.
-import {check, inEditor, same, tab, world} from './harness.mjs'
+import {check, inEditor, opened, same, tab, world} from './harness.mjs'
 
 export const keyboard = {}
 
@@ -13,6 +13,14 @@ async function reason(page, text) {
 	await page.keyboard.press('Enter')
 }
 
+// collect adds the change of a key to the change set, which leads to the page of the key.
+async function collect(page, key, count) {
+	await tab(page, 'button', 'Add to change set')
+	await page.keyboard.press('Enter')
+	await page.waitForURL(u => u.pathname === key && !u.search)
+	same(await page.textContent('#cart .count'), count, 'the counter')
+}
+
 for (const [theme, width] of [['dark', 1280], ['light', 400]]) {
 	const tenant = `keyboard-${theme}-${width}`
 
@@ -24,13 +32,9 @@ for (const [theme, width] of [['dark', 1280], ['light', 400]]) {
 		await inEditor(page)
 		await page.keyboard.press('Control+A')
 		await page.keyboard.type('"typed"')
-		await tab(page, 'button', 'Add to change set')
-		await page.keyboard.press('Enter')
-		await page.waitForFunction(() => document.querySelector('#cart .count').textContent === '1')
+		await collect(page, `/${tenant}/keys/a/one`, '1')
 		await page.goto(`/${tenant}/delete/a/two`)
-		await tab(page, 'button', 'Add to change set')
-		await page.keyboard.press('Enter')
-		await page.waitForFunction(() => document.querySelector('#cart .count').textContent === '2')
+		await collect(page, `/${tenant}/keys/a/two`, '2')
 		await tab(page, '#cart')
 		await page.keyboard.press('Enter')
 		await page.waitForFunction(() => document.querySelectorAll('.change-row').length === 2)
@@ -66,7 +70,7 @@ for (const [theme, width] of [['dark', 1280], ['light', 400]]) {
 		await tab(page, 'input[name=q]')
 		await page.keyboard.type('three')
 		await page.keyboard.press('Enter')
-		await page.waitForSelector('table.matches')
+		await opened(page, 'table.matches')
 		await page.keyboard.press('Control+K')
 		await page.keyboard.type('a/three')
 		await page.waitForSelector('#palette a:has-text("a/three")')
@@ -128,7 +132,8 @@ for (const [theme, width] of [['dark', 1280], ['light', 400]]) {
 		await page.keyboard.type(subject)
 		await page.keyboard.press('Enter')
 		await page.waitForSelector('h1:has-text("Review the revoked tokens")')
-		await page.keyboard.press('Enter') // the button to commit has the focus
+		await page.waitForFunction(() => document.activeElement.textContent === 'Commit')
+		await page.keyboard.press('Enter')
 		await page.waitForURL('**written=*')
 		check((await main(page)).includes(subject), await main(page))
 

@@ -1,5 +1,5 @@
 // Text that was typed is never lost without a warning.
-import {check, commit, same, world} from './harness.mjs'
+import {check, commit, opened, same, world} from './harness.mjs'
 
 const key = '/acme/keys/paramconfig/db/pool'
 
@@ -47,7 +47,7 @@ export const unsaved = {
 		await page.fill('textarea[name=value]', '{"typed": ')
 		await page.fill('form.write input[name=message]', 'broken')
 		await page.click('form.write button:has-text("Review")')
-		await page.waitForSelector('#value-problem')
+		await opened(page, '#value-problem')
 		await page.fill('textarea[name=value]', '{"typed": true}')
 		await page.click('nav a:has-text("History")', {noWaitAfter: true})
 		await kept(page, dialogs, 'a link')

@@ -69,7 +69,7 @@ func TestRun_RestartsForChangedVariables(t *testing.T) {
 func TestRun_ChangesInARowRestartOnce(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
 	t.Setenv("LOG", log)
-	changed := make(chan []string)
+	changed := make(chan []string, 3) // so that no change waits for the one before
 	done := make(chan int, 1)
 	go func() {
 		script := `trap 'exit 0' TERM; echo start $V >>$LOG; [ $V = 9 ] && exit 5; while :; do sleep 0.01; done`

@@ -24,6 +24,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/node"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/porttest"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
@@ -43,7 +44,7 @@ func TestRestore_IsRecognized(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	setenv := t.Setenv
+	setenv, address := t.Setenv, porttest.Free(t, 1)[0]
 	rapid.Check(t, func(t *rapid.T) {
 		dir, err := os.MkdirTemp("", "restore-")
 		if err != nil {
@@ -59,13 +60,13 @@ func TestRestore_IsRecognized(t *testing.T) {
 		defer cancel()
 
 		original, backup := filepath.Join(dir, "original"), filepath.Join(dir, "backup")
-		w.open(original, "127.0.0.1:0")
+		w.open(original, address)
 		w.write(ctx, before)
 		w.equalSinks(ctx)
 		w.close()
 		copyDir(t, original, backup)
 
-		w.open(original, w.address)
+		w.open(original, address)
 		live := w.client(ctx, filepath.Join(dir, "live"))
 		defer live.Close()
 		stopped := w.client(ctx, filepath.Join(dir, "stopped"))
@@ -89,7 +90,7 @@ func TestRestore_IsRecognized(t *testing.T) {
 		edge.wait(ctx, t, head)
 		w.equalSinks(ctx)
 		had, pages := edge.ids(), w.pages(ctx)
-		event, address := w.firstEvent(ctx), w.address
+		event := w.firstEvent(ctx)
 		key, tag := w.tag(ctx)
 		w.close()
 

@@ -26,6 +26,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger/readlog"
 	"github.com/stelehq/stele/internal/ledger/routes"
 	"github.com/stelehq/stele/internal/ledger/verify"
+	"github.com/stelehq/stele/internal/porttest"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
 )
@@ -124,7 +125,7 @@ func startConfined(t *testing.T) *confined {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fmt.Fprintf(file, "listen: 127.0.0.1:-1\njetstream { store_dir: %q, sync_interval: always }\n", t.TempDir())
+	fmt.Fprintf(file, "listen: 127.0.0.1:%d\njetstream { store_dir: %q, sync_interval: always }\n", freePort(t), t.TempDir())
 	if err := permissions.WriteConfig(file, account); err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +176,7 @@ func (c *confined) connect(t *testing.T, user string) *nats.Conn {
 // run starts a process as one of the users.
 func (c *confined) run(t *testing.T, user string, cfg node.Config) *process {
 	t.Helper()
-	cfg.Data, cfg.Listen, cfg.HTTP = t.TempDir(), "127.0.0.1:0", "127.0.0.1:0"
+	cfg.Data, cfg.Listen, cfg.HTTP = t.TempDir(), porttest.Free(t, 1)[0], "127.0.0.1:0"
 	cfg.NATS, cfg.Verifier, cfg.Log = &node.NATS{URL: c.ClientURL(), NKey: c.seed(user)}, c.verifier, slog.New(slog.DiscardHandler)
 	cfg.Journal = journal.Config{UnsafeSync: true}
 	p := &process{cfg: cfg, signer: c.signer}

@@ -3,6 +3,7 @@ package node_test
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/node"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/porttest"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -65,7 +67,6 @@ func (p *process) start(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.grpc, p.http = n.GRPC(), n.HTTP()
-	p.cfg.Listen = p.grpc // edges find it there after a restart
 	ctx, cancel := context.WithCancel(context.Background())
 	ran := make(chan error, 1)
 	go func() { ran <- n.Run(ctx) }()
@@ -100,9 +101,15 @@ func (p *process) upstream(t *testing.T, tenants ...string) *node.Upstream {
 	return &node.Upstream{Addresses: []string{p.grpc}, TokenFile: file}
 }
 
+// freePort is a port that stays the test's own while nothing listens there.
+func freePort(t *testing.T) int {
+	t.Helper()
+	return int(netip.MustParseAddrPort(porttest.Free(t, 1)[0]).Port())
+}
+
 func startNATS(t *testing.T) *natsServer {
 	t.Helper()
-	s := &natsServer{opts: &server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, SyncAlways: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true}}
+	s := &natsServer{opts: &server.Options{Host: "127.0.0.1", Port: freePort(t), JetStream: true, SyncAlways: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true}}
 	s.start(t)
 	t.Cleanup(func() { s.stop() })
 	return s
@@ -121,7 +128,7 @@ func processes(t *testing.T, nats *natsServer) func(node.Config) *process {
 	}
 	return func(cfg node.Config) *process {
 		t.Helper()
-		cfg.Data, cfg.Listen, cfg.HTTP = t.TempDir(), "127.0.0.1:0", "127.0.0.1:0"
+		cfg.Data, cfg.Listen, cfg.HTTP = t.TempDir(), porttest.Free(t, 1)[0], "127.0.0.1:0"
 		cfg.Verifier, cfg.Log = verifier, slog.New(slog.DiscardHandler)
 		if cfg.Upstream == nil {
 			cfg.NATS = &node.NATS{URL: nats.ClientURL()}

@@ -12,7 +12,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/certs/certstest"
 	"github.com/stelehq/stele/cmd/stele/internal/node"
 	"github.com/stelehq/stele/cmd/stele/internal/permissions"
-	"github.com/stelehq/stele/cmd/stele/internal/porttest"
+	"github.com/stelehq/stele/internal/porttest"
 )
 
 // The three servers of docs/serve.md, with the accounts and the nkey of docs/nats.md, take

@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stelehq/stele/cmd/stele/internal/migrate/etcd/etcdtest"
-	"github.com/stelehq/stele/cmd/stele/internal/porttest"
+	"github.com/stelehq/stele/internal/porttest"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stelehq/stele/cmd/stele/internal/porttest"
+	"github.com/stelehq/stele/internal/porttest"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
