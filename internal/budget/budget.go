@@ -21,6 +21,8 @@ type Budget struct {
 	Bodies *Divided
 	// Answers holds the encoded bytes of messages that clients have not received yet.
 	Answers *Share
+	// Connections is how many connections of callers are open at a time.
+	Connections int
 	// Streams is how many streams of calls are open at a time. Each takes some tens of
 	// kilobytes until its client ends it.
 	Streams int
@@ -41,13 +43,16 @@ const (
 	unknownLimit = 4 << 30
 	// The least that the parts need: one of the largest requests, and a few of the largest
 	// answers.
-	minRequests            = 48 << 20
-	minAnswers             = 32 << 20
-	minBodies              = 16 << 20
-	minStreams, maxStreams = 8192, 65_536
-	bytesPerStream         = 64 << 10
-	minCalls, maxCalls     = 4096, 65_536
-	bytesPerCall           = 128 << 10
+	minRequests = 48 << 20
+	minAnswers  = 32 << 20
+	minBodies   = 16 << 20
+	// Idle connections take 28 kB each, with TLS 65 kB, so all of them half of the limit.
+	minConnections, maxConnections = 1024, 20_000
+	bytesPerConnection             = 128 << 10
+	minStreams, maxStreams         = 8192, 65_536
+	bytesPerStream                 = 64 << 10
+	minCalls, maxCalls             = 4096, 65_536
+	bytesPerCall                   = 128 << 10
 	// A larger tail makes flushes rarer, but hardly cheaper, and a restart slower.
 	minTail, maxTail = 4 << 20, 64 << 20
 )
@@ -58,11 +63,12 @@ func New(limit int64) *Budget {
 		limit = unknownLimit
 	}
 	return &Budget{
-		Requests: NewDivided("requests", max(limit/4, minRequests)),
-		Bodies:   NewDivided("bodies", max(limit/16, minBodies)),
-		Answers:  NewShare("answers", max(limit/8, minAnswers)),
-		Streams:  int(min(max(limit/bytesPerStream, minStreams), maxStreams)),
-		Calls:    int(min(max(limit/bytesPerCall, minCalls), maxCalls)),
-		Tail:     int(min(max(limit/32, minTail), maxTail)),
+		Requests:    NewDivided("requests", max(limit/4, minRequests)),
+		Bodies:      NewDivided("bodies", max(limit/16, minBodies)),
+		Answers:     NewShare("answers", max(limit/8, minAnswers)),
+		Connections: int(min(max(limit/bytesPerConnection, minConnections), maxConnections)),
+		Streams:     int(min(max(limit/bytesPerStream, minStreams), maxStreams)),
+		Calls:       int(min(max(limit/bytesPerCall, minCalls), maxCalls)),
+		Tail:        int(min(max(limit/32, minTail), maxTail)),
 	}
 }

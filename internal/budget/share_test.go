@@ -188,16 +188,16 @@ func TestShare_Properties(t *testing.T) {
 }
 
 func TestNew(t *testing.T) {
-	for _, test := range []struct{ limit, requests, answers, streams, calls, tail int64 }{
-		{512 << 20, 128 << 20, 64 << 20, 8192, 4096, 16 << 20},
-		{1 << 30, 256 << 20, 128 << 20, 16_384, 8192, 32 << 20},
-		{64 << 20, 48 << 20, 32 << 20, 8192, 4096, 4 << 20},
-		{8 << 30, 2 << 30, 1 << 30, 65_536, 65_536, 64 << 20},
-		{math.MaxInt64, 1 << 30, 512 << 20, 65_536, 32_768, 64 << 20},
+	for _, test := range []struct{ limit, requests, answers, connections, streams, calls, tail int64 }{
+		{512 << 20, 128 << 20, 64 << 20, 4096, 8192, 4096, 16 << 20},
+		{1 << 30, 256 << 20, 128 << 20, 8192, 16_384, 8192, 32 << 20},
+		{64 << 20, 48 << 20, 32 << 20, 1024, 8192, 4096, 4 << 20},
+		{8 << 30, 2 << 30, 1 << 30, 20_000, 65_536, 65_536, 64 << 20},
+		{math.MaxInt64, 1 << 30, 512 << 20, 20_000, 65_536, 32_768, 64 << 20},
 	} {
 		b := budget.New(test.limit)
-		if b.Requests.Total.Size() != test.requests || b.Answers.Size() != test.answers || int64(b.Streams) != test.streams || int64(b.Calls) != test.calls || int64(b.Tail) != test.tail {
-			t.Errorf("New(%d) = %d, %d, %d, %d, %d", test.limit, b.Requests.Total.Size(), b.Answers.Size(), b.Streams, b.Calls, b.Tail)
+		if b.Requests.Total.Size() != test.requests || b.Answers.Size() != test.answers || int64(b.Connections) != test.connections || int64(b.Streams) != test.streams || int64(b.Calls) != test.calls || int64(b.Tail) != test.tail {
+			t.Errorf("New(%d) = %d, %d, %d, %d, %d, %d", test.limit, b.Requests.Total.Size(), b.Answers.Size(), b.Connections, b.Streams, b.Calls, b.Tail)
 		}
 	}
 }

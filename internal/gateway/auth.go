@@ -52,8 +52,8 @@ func (g interceptor) authorize(ctx context.Context, method string) (*policy.Meth
 	if err != nil {
 		return nil, Caller{}, err
 	}
-	if !conn.FromContext(ctx).Authenticated(principal.Owner()) {
-		return nil, Caller{}, errManyConnections
+	if err := conn.FromContext(ctx).Authenticated(principal.Owner()); err != nil {
+		return nil, Caller{}, status.Error(codes.ResourceExhausted, err.Error())
 	}
 	if g.cfg.Upstream != nil {
 		if err := replication.CheckVia(ctx, g.cfg.ID); err != nil {
@@ -75,8 +75,6 @@ func (g interceptor) authorize(ctx context.Context, method string) (*policy.Meth
 	}
 	return m, c, g.policy.MayCall(c, m)
 }
-
-var errManyConnections = status.Errorf(codes.ResourceExhausted, "the callers of this tenant have %d connections to this gateway: use fewer, or another gateway", conn.MaxOwned)
 
 // verify returns who holds the token of a call.
 func (g interceptor) verify(ctx context.Context) (*identity.Principal, error) {

@@ -2,13 +2,17 @@ package gateway_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/stelehq/stele/internal/budget"
+	"github.com/stelehq/stele/internal/gateway"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"golang.org/x/net/http2"
@@ -31,6 +35,28 @@ func TestConnection_LargeHeadersEndOneCall(t *testing.T) {
 	}
 	if _, err := f.config.Get(ctx, &stelev1.GetRequest{Key: "a"}); err != nil {
 		t.Errorf("the next call: %v", err)
+	}
+}
+
+// The budget of the process's memory bounds the connections.
+func TestConnections_OfTheBudget(t *testing.T) {
+	f := start(t, func(cfg *gateway.Config) {
+		cfg.Budget = budget.New(0)
+		cfg.Budget.Connections = 4
+	})
+	f.commit(t, f.as(t, "acme", identity.Writer), set("a", "1")) // with the first connection
+	for n := 2; n <= 6; n++ {
+		c, err := net.Dial("tcp", f.conn.Target())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Fprint(c, http2.ClientPreface)
+		c.SetReadDeadline(time.Now().Add(30 * time.Second))
+		_, err = c.Read(make([]byte, 1)) // of the server's settings
+		if accepted := err == nil; accepted != (n <= 4) || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("connection %d of 4: %v", n, err)
+		}
 	}
 }
 

@@ -196,6 +196,7 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Upstream != nil {
 		g.forwarder = &forward.Forwarder{Upstream: cfg.Upstream, ID: cfg.ID, Writes: cfg.ForwardWrites, Replica: cfg.Replica, Log: cfg.Log, Running: &g.running}
 	}
+	cfg.Connections.Max = cfg.Budget.Connections
 	g.limiter = conn.New(cfg.Connections, cfg.Log)
 	// An answer that waits for its client can also hold a part of the requests' share.
 	cfg.Budget.Requests.Total.WhenShort(g.limiter.CloseStalled)

@@ -52,7 +52,7 @@ func TestFloods_NeighborIsServed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cc.Close()
-	n := caller{t: t, config: stelev1.NewConfigClient(cc)}
+	n := caller{t: t, config: stelev1.NewConfigClient(cc), peak: g.sampleMemory(t)}
 	n.measure(time.Second) // warm
 
 	for _, f := range floods {
@@ -83,16 +83,55 @@ func write(t *testing.T, g *gateway, tenant ledger.Tenant, key, value string) {
 // status is a size in the process's /proc/PID/status, in MiB.
 func (g *gateway) status(t *testing.T, name string) int {
 	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", g.cmd.Process.Pid))
+	n, err := g.readStatus(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := regexp.MustCompile(`(?m)^` + name + `:\s+(\d+) kB`).FindSubmatch(text)
-	if m == nil {
-		t.Fatalf("/proc/PID/status has no %s", name)
+	return n
+}
+
+func (g *gateway) readStatus(name string) (int, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", g.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
 	}
-	kB, _ := strconv.Atoi(string(m[1]))
-	return kB / 1024
+	m := regexp.MustCompile(`(?m)^` + name + `:\s+(\d+) kB`).FindSubmatch(text)
+	if m == nil { // the process is gone
+		return 0, fmt.Errorf("/proc/PID/status has no %s", name)
+	}
+	kB, err := strconv.Atoi(string(m[1]))
+	return kB / 1024, err
+}
+
+// sampleMemory samples the process's memory until the test ends. It returns what gives the highest
+// sample since the last call, in MiB. The pages of mapped files do not count, as VmHWM does.
+func (g *gateway) sampleMemory(t *testing.T) (peak func() int) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var mu sync.Mutex
+	most := 0
+	var sampling sync.WaitGroup
+	sampling.Go(func() {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for ctx.Err() == nil {
+			if n, err := g.readStatus("RssAnon"); err == nil {
+				mu.Lock()
+				most = max(most, n)
+				mu.Unlock()
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+			}
+		}
+	})
+	t.Cleanup(func() { cancel(); sampling.Wait() })
+	return func() (n int) {
+		mu.Lock()
+		defer mu.Unlock()
+		n, most = most, 0
+		return n
+	}
 }
 
 // address is where the process says that it serves.
@@ -119,7 +158,8 @@ func median(of []quantiles) quantiles {
 type caller struct {
 	t      *testing.T
 	config stelev1.ConfigClient
-	memory int // the most that the process had, in MiB, without mapped files
+	peak   func() int // of the process's memory, of sampleMemory
+	memory int        // the highest peak in a flood
 }
 
 // under returns how many times longer reads take under the flood, of a hundred the
@@ -129,15 +169,16 @@ func (r *caller) under(f flooding, rounds int, g *gateway, token string) float64
 	memory, report := 0, ""
 	for range rounds {
 		alone = append(alone, r.measure(1500*time.Millisecond))
+		r.peak() // before the flood
 		p := startFlood(r.t, g, f.name, token)
 		flooded = append(flooded, r.measure(2*time.Second))
-		memory = max(memory, g.status(r.t, "RssAnon"))
 		report = p.end(r.t)
+		memory = max(memory, r.peak())
 	}
 	before, during := median(alone), median(flooded)
 	r.memory = max(r.memory, memory)
 	ratio := float64(during.p99) / float64(before.p99)
-	fmt.Printf("%-12s p99 of a neighbor's Get %s, alone %s: %.2f times; p50 %s, alone %s; process %d MiB (%s)\n", f.name,
+	fmt.Printf("%-12s p99 of a neighbor's Get %s, alone %s: %.2f times; p50 %s, alone %s; peak of the process %d MiB (%s)\n", f.name,
 		during.p99.Round(10*time.Microsecond), before.p99.Round(10*time.Microsecond), ratio,
 		during.p50.Round(10*time.Microsecond), before.p50.Round(10*time.Microsecond), memory, report)
 	return ratio

@@ -4,6 +4,7 @@ package systemtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,14 +18,21 @@ import (
 
 	"github.com/stelehq/stele/cmd/stele/internal/certs"
 	"github.com/stelehq/stele/cmd/stele/internal/conn"
+	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
 
-// memoryLimit is the memory that the processes of these tests may use, in bytes.
-const memoryLimit = 512 << 20
+const (
+	// memoryLimit is the memory that the processes of these tests may use, in bytes.
+	memoryLimit = 512 << 20
+	// mostAnonymous is what they may have without the pages of files, in MiB: their own limit of
+	// three quarters, which the collector can exceed for a moment.
+	mostAnonymous = memoryLimit >> 20 * 7 / 8
+)
 
 // TestMemory_StreamsThatNeverRead opens streams whose clients take nothing of what they ask for,
 // commits large values, and watches the same keys with a client that reads.
@@ -164,6 +172,65 @@ func TestMemory_LargeChangeSets(t *testing.T) {
 	fmt.Printf("%d callers committed %d change sets of 3.9 MB in %s (%d retries); %s\n", callers, sets, time.Since(begun).Round(time.Millisecond), retried.Load(), g.memory(t))
 }
 
+// TestMemory_IdleConnections opens as many connections as the process accepts, each with one call
+// before it is idle.
+func TestMemory_IdleConnections(t *testing.T) {
+	const most, atOnce = 30_000, 50 // most is above any limit
+	data := t.TempDir()
+	g := startLimited(t, data)
+	write(t, g.gateway, acme, largeKey(0), `"x"`)
+	before := g.peak()
+	var tokens []string // a tenant gets no more than a part of the connections
+	for _, tenant := range []ledger.Tenant{flooder, neighbor} {
+		tokens = append(tokens, writerToken(t, data, tenant))
+	}
+	var open, next atomic.Int64
+	var refused atomic.Bool
+	var all sync.WaitGroup
+	for range atOnce {
+		all.Go(func() {
+			for n := next.Add(1); n <= most && !refused.Load(); n = next.Add(1) {
+				a := attacker{address: g.address(t), token: tokens[n%2]}
+				if err := a.idle(t.Context()); err != nil {
+					refused.Store(true)
+					return
+				}
+				open.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	n := open.Load()
+	if n == 0 || !refused.Load() {
+		t.Fatalf("%d connections were accepted", n)
+	}
+	if _, err := g.config.Get(acting(t, acme), &stelev1.GetRequest{Key: largeKey(0)}); err != nil {
+		t.Errorf("another caller's read: %v", err)
+	}
+	idle := g.status(t, "RssAnon") - before
+	fmt.Printf("%d idle connections took %d MiB, %d kB each; %s\n", n, idle, int64(idle)<<10/n, g.memory(t))
+}
+
+// idle opens a connection that makes one call, and stays open until ctx ends.
+func (a *attacker) idle(ctx context.Context) error {
+	w, err := a.dial(ctx, false)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(w.call(stelev1.Ledger_GetHead_FullMethodName, a.token), w.send(&stelev1.GetHeadRequest{}, true)); err != nil {
+		return err
+	}
+	for {
+		frame, err := w.ReadFrame()
+		if err != nil {
+			return err
+		}
+		if answer, ok := frame.(*http2.HeadersFrame); ok && answer.StreamEnded() {
+			return nil
+		}
+	}
+}
+
 // TestMemory_RestartAfterKill kills a process with much history and measures how long the
 // next one takes until it has answered a read.
 func TestMemory_RestartAfterKill(t *testing.T) {
@@ -232,17 +299,19 @@ func startLimited(t *testing.T, data string) *limitedGateway {
 		token, err := os.ReadFile(filepath.Join(data, "token"))
 		return strings.TrimSpace(string(token)), err
 	}
-	return &limitedGateway{serving(t, p, token), token, dir}
+	g := serving(t, p, token)
+	return &limitedGateway{g, token, dir, g.sampleMemory(t)}
 }
 
 // limitedGateway is a gateway in a memory cgroup.
 type limitedGateway struct {
 	*gateway
 	token func() (string, error)
-	group string // the cgroup's folder
+	group string     // the cgroup's folder
+	peak  func() int // of the process's memory, of sampleMemory
 }
 
-// memory describes what the process has used, and fails the test if the process is gone.
+// memory describes what the process has used since it was last called, and fails the test if the process is gone.
 func (g *limitedGateway) memory(t *testing.T) string {
 	t.Helper()
 	select {
@@ -250,9 +319,13 @@ func (g *limitedGateway) memory(t *testing.T) string {
 		t.Fatalf("the process is gone: %v", g.cmd.ProcessState)
 	default:
 	}
-	peak, _ := os.ReadFile(filepath.Join(g.group, "memory.max_usage_in_bytes"))
-	n, _ := strconv.Atoi(strings.TrimSpace(string(peak)))
-	return fmt.Sprintf("peak of the cgroup with page cache %d MiB, of resident memory %d MiB", n>>20, g.status(t, "VmHWM"))
+	text, _ := os.ReadFile(filepath.Join(g.group, "memory.max_usage_in_bytes"))
+	n, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+	peak := g.peak()
+	if peak > mostAnonymous {
+		t.Errorf("the process took %d MiB, more than %d", peak, mostAnonymous)
+	}
+	return fmt.Sprintf("peak of the cgroup with page cache %d MiB, of the process without it %d MiB", n>>20, peak)
 }
 
 // memoryGroup makes a cgroup below that of this process.

@@ -45,6 +45,11 @@ func openSource(t *testing.T, dir string) *source {
 		oracle: filepath.Join(dir, "tools", "oracle.py"),
 		lines:  make(map[ledger.Tenant][]sourceLine),
 	}
+	for _, file := range []string{s.file, s.oracle} {
+		if _, err := os.Stat(file); err != nil {
+			t.Fatalf("%v: set STELE_HISTORY to a folder that has data/govuk-settings.jsonl.gz and tools/oracle.py", err)
+		}
+	}
 	f, err := os.Open(s.file)
 	if err != nil {
 		t.Fatal(err)

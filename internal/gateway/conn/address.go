@@ -20,7 +20,7 @@ type address struct {
 }
 
 var (
-	errAddressFull = fmt.Errorf("the address has %d open connections without an authenticated call", maxUnauthenticated)
+	errAddressFull = errors.New("the address has too many open connections without an authenticated call")
 	errNoTurn      = errors.New("too many connections of the address made no authenticated call")
 )
 
@@ -36,9 +36,9 @@ func (l *Limiter) admit(from net.Addr, stop <-chan struct{}) (*address, error) {
 	}
 	l.mu.Lock()
 	a := l.address(ip)
-	if a.unauthenticated == maxUnauthenticated {
+	if a.unauthenticated >= l.part() {
 		l.mu.Unlock()
-		return nil, errAddressFull
+		return nil, fmt.Errorf("%w: %d", errAddressFull, l.part())
 	}
 	a.unauthenticated++
 	a.refill()

@@ -109,20 +109,20 @@ func (c *Conn) Close() error {
 }
 
 // Authenticated reports that a call on the connection had a valid token. The connection then
-// belongs to the owner, the caller's tenant. It is false if that has so many connections that it
-// gets no more.
-func (c *Conn) Authenticated(owner string) bool {
+// belongs to the owner, the caller's tenant. The error is for callers: the owner has so many
+// connections that it gets no more.
+func (c *Conn) Authenticated(owner string) error {
 	if c == nil || c.authenticated.Load() {
-		return true
+		return nil
 	}
-	if !c.l.own(c, owner) {
-		return false
+	if err := c.l.own(c, owner); err != nil {
+		return err
 	}
 	c.authenticated.Store(true)
 	if a := c.takeAddress(); a != nil {
 		c.l.authenticated(a)
 	}
-	return true
+	return nil
 }
 
 // maxPublicCalls is how many calls without a token a connection has at a time: a client needs one to

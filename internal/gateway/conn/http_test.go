@@ -38,7 +38,7 @@ func serveHTTP(t *testing.T, cfg Config, secure bool) *webServer {
 	}
 	ln := s.limiter.HTTPListener(inner, ours)
 	s.http = &http.Server{ConnContext: HTTPContext, ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Token") != "" && !FromHTTP(r.Context()).Authenticated("acme") {
+		if r.Header.Get("Token") != "" && FromHTTP(r.Context()).Authenticated("acme") != nil {
 			w.WriteHeader(http.StatusTooManyRequests)
 			return
 		}

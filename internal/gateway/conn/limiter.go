@@ -18,6 +18,7 @@
 package conn
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"net"
@@ -31,15 +32,8 @@ import (
 
 // The limits of a Limiter.
 const (
-	// MaxConnections are open at a time. An idle connection takes about 50 kB, so all of
-	// them 1 GB.
-	MaxConnections = 20_000
-	// maxUnauthenticated connections of one address are open at a time, those that wait
-	// included, so that one address cannot take all connections.
-	maxUnauthenticated = MaxConnections * 3 / 4
-	// MaxOwned connections of one owner, a tenant, are open at a time, so that its callers
-	// cannot take all connections.
-	MaxOwned = MaxConnections * 3 / 4
+	// defaultMax is Config.Max by default.
+	defaultMax = 20_000
 	// budgetSize and budgetPerSecond are an address's budget for connections without an
 	// authenticated call. The size also bounds how many clients of one address connect at
 	// a time: 10,000 that need two seconds each from the connection to the first call, on
@@ -58,6 +52,10 @@ const (
 // Config configures a Limiter. The zero value paces all addresses and trusts no
 // PROXY header.
 type Config struct {
+	// Max connections are open at a time; 0 means 20,000. An address has at most three quarters of
+	// them without an authenticated call, those that wait included, and an owner, a tenant, three
+	// quarters of them with one: neither can take all connections.
+	Max int
 	// Unpaced turns the budgets of addresses off.
 	Unpaced bool
 	// Exempt are ranges of addresses without a budget, such as the addresses of load
@@ -87,6 +85,7 @@ type Limiter struct {
 
 // New returns a Limiter, which logs warnings about refused and delayed connections.
 func New(cfg Config, log *slog.Logger) *Limiter {
+	cfg.Max = cmp.Or(cfg.Max, defaultMax)
 	return &Limiter{
 		cfg: cfg,
 		// Half of the processors: established connections have the other half.
@@ -118,7 +117,7 @@ func (ln *listener) Close() error {
 	return ln.Listener.Close()
 }
 
-// Accept closes connections over MaxConnections. Leaving them in the backlog of the kernel
+// Accept closes connections over the maximum. Leaving them in the backlog of the kernel
 // would hide the reason from clients and operators.
 func (ln *listener) Accept() (net.Conn, error) {
 	for {
@@ -135,7 +134,7 @@ func (ln *listener) Accept() (net.Conn, error) {
 		if ln.l.opened() {
 			return &Conn{Conn: c, l: ln.l, stop: ln.closed}, nil
 		}
-		ln.l.metrics.refuse(reasonMaxConnections, c.RemoteAddr(), fmt.Errorf("%d connections are open", MaxConnections))
+		ln.l.metrics.refuse(reasonMaxConnections, c.RemoteAddr(), fmt.Errorf("%d connections are open", ln.l.cfg.Max))
 		c.Close()
 	}
 }
@@ -143,7 +142,7 @@ func (ln *listener) Accept() (net.Conn, error) {
 func (l *Limiter) opened() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.open == MaxConnections {
+	if l.open == l.cfg.Max {
 		return false
 	}
 	l.open++
@@ -163,18 +162,21 @@ func (l *Limiter) closed(c *Conn) {
 	}
 }
 
+// part is the most connections of one address or owner.
+func (l *Limiter) part() int { return l.cfg.Max * 3 / 4 }
+
 // own gives a connection to the owner of its first call with a valid token, unless its callers
 // have too many.
-func (l *Limiter) own(c *Conn, owner string) bool {
+func (l *Limiter) own(c *Conn, owner string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
 	case c.owner != "" || c.gone:
-		return true
-	case l.owned[owner] >= MaxOwned:
-		return false
+		return nil
+	case l.owned[owner] >= l.part():
+		return fmt.Errorf("the callers of this tenant have %d connections to this gateway: use fewer, or another gateway", l.part())
 	}
 	c.owner = owner
 	l.owned[owner]++
-	return true
+	return nil
 }

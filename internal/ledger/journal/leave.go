@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -52,9 +53,7 @@ type connection struct {
 	log  *slog.Logger
 	only bool // the server is embedded, so no other can be chosen
 
-	// writes and reads are since when no server has served any, in nanoseconds of the Unix
-	// time; 0 while one does.
-	writes, reads atomic.Int64
+	writes, reads service
 	// leftStranded and leftIsolated are when a server was last left because it has served
 	// nothing, and because it is an isolated leader.
 	leftStranded, leftIsolated atomic.Int64
@@ -91,20 +90,51 @@ func (c *connection) leaveSilent(ctx context.Context) {
 }
 
 // answered notes whether a request that began at a time was served, and leaves the server if none
-// was for some seconds. since is one of c.writes and c.reads.
-func (c *connection) answered(since *atomic.Int64, began time.Time, served bool) {
-	now := time.Now().UnixNano()
+// was for some seconds. of is one of c.writes and c.reads.
+func (c *connection) answered(of *service, began time.Time, served bool) {
 	switch {
 	case served:
-		if first := since.Swap(0); first > 0 && now-first > int64(isolatedAfter) {
-			c.log.Info("the journal's leader answers again", "server", c.nc.ConnectedUrlRedacted(), "after", time.Duration(now-first).Round(time.Millisecond))
+		if gap := of.served(); gap > isolatedAfter {
+			c.log.Info("the journal's leader answers again", "server", c.nc.ConnectedUrlRedacted(), "after", gap.Round(time.Millisecond))
 		}
-	case c.only || c.nc.Status() != nats.CONNECTED || since.CompareAndSwap(0, began.UnixNano()):
-	default:
-		if first := since.Load(); first > 0 && now-first > int64(strandedAfter) {
-			c.leaveOnce(&c.leftStranded, "the nats-server is connected, and has served no request for some seconds")
+	case c.only || c.nc.Status() != nats.CONNECTED:
+	case of.failed(began) > strandedAfter:
+		c.leaveOnce(&c.leftStranded, "the nats-server is connected, and has served no request for some seconds")
+	}
+}
+
+// service is when servers have served requests of one kind.
+type service struct {
+	mu sync.Mutex
+	// last is when a request was served last, and unserved since when none was; zero while
+	// requests are served.
+	last, unserved time.Time
+}
+
+// served notes that a request was served now, and returns how long none was.
+func (s *service) served() (gap time.Duration) {
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.unserved.IsZero() {
+		gap = now.Sub(s.unserved)
+	}
+	s.last, s.unserved = now, time.Time{}
+	return gap
+}
+
+// failed notes that a request which began at a time was not served, and returns how long none was.
+// Requests that began later may have been served in the meantime.
+func (s *service) failed(began time.Time) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.unserved.IsZero() {
+		s.unserved = began
+		if s.last.After(began) {
+			s.unserved = s.last
 		}
 	}
+	return time.Since(s.unserved)
 }
 
 // leave connects to another server.

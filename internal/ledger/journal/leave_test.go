@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -127,6 +128,35 @@ func TestJournal_LeavesAServerOnce(t *testing.T) {
 	if s.nc.Stats().Reconnects != reconnects {
 		t.Error("the server was left again")
 	}
+}
+
+// A request that fails after a later one was served does not count from its beginning.
+func TestService_CountsFromTheLastServedRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s service
+		slow := time.Now()
+		time.Sleep(time.Second)
+		if gap := s.served(); gap != 0 {
+			t.Errorf("the first request was served after %s", gap)
+		}
+		time.Sleep(time.Second)
+		if d := s.failed(slow); d != time.Second {
+			t.Errorf("1 s after the last served request, none was served for %s", d)
+		}
+		time.Sleep(time.Second)
+		if d := s.failed(time.Now()); d != 2*time.Second {
+			t.Errorf("2 s after the last served request, none was served for %s", d)
+		}
+		if gap := s.served(); gap != 2*time.Second {
+			t.Errorf("requests are served again after %s", gap)
+		}
+		time.Sleep(time.Hour) // no request is made
+		began := time.Now()
+		time.Sleep(time.Second)
+		if d := s.failed(began); d != time.Second {
+			t.Errorf("a request failed after 1 s, and none was served for %s", d)
+		}
+	})
 }
 
 func TestIsolated(t *testing.T) {

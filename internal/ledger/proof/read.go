@@ -36,6 +36,19 @@ func (t *Tree) Newest() (Signed, <-chan struct{}) {
 	return t.newest, t.changed
 }
 
+// Verified reports whether this process has compared the newest checkpoint of the ledger with its
+// tree. If it is true, and Newest is called after it, a size of 0 means that the ledger had none.
+func (t *Tree) Verified() bool { return t.agreed.Load() }
+
+// show makes a checkpoint the newest.
+func (t *Tree) show(c Signed) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.newest = c
+	close(t.changed)
+	t.changed = make(chan struct{})
+}
+
 // Size is how many commits the tree has; ok is false until the tree exists.
 func (t *Tree) Size() (size int64, ok bool) {
 	err := t.read(func(s *store) error {

@@ -168,15 +168,10 @@ func (s *signer) sign(ctx context.Context, state treeState) error {
 // accept notes the newest checkpoint and shows it.
 func (s *signer) accept(r release, c Signed) {
 	s.newest, s.known, s.doubt = r, true, time.Time{}
-	s.t.agreed.Store(true)
-	if r.sequence == 0 {
-		return
+	if r.sequence > 0 {
+		s.t.show(c)
 	}
-	s.t.mu.Lock()
-	defer s.t.mu.Unlock()
-	s.t.newest = c
-	close(s.t.changed)
-	s.t.changed = make(chan struct{})
+	s.t.agreed.Store(true) // after it is shown, as Verified promises
 }
 
 // adopt reads the newest checkpoint in the stream, and continues from it if the tree

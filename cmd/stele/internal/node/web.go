@@ -86,11 +86,12 @@ func (n *Node) owned(cookies login.Cookies, next http.Handler) http.Handler {
 			token = cookies.Token(r)
 		}
 		if token != "" {
-			p, err := n.cfg.Verifier.Verify(token)
-			if err == nil && !conn.FromHTTP(r.Context()).Authenticated(p.Owner()) {
-				w.Header().Set("Connection", "close")
-				http.Error(w, fmt.Sprintf("the callers of this tenant have %d connections to this gateway: use fewer, or another gateway", conn.MaxOwned), http.StatusTooManyRequests)
-				return
+			if p, err := n.cfg.Verifier.Verify(token); err == nil {
+				if err := conn.FromHTTP(r.Context()).Authenticated(p.Owner()); err != nil {
+					w.Header().Set("Connection", "close")
+					http.Error(w, err.Error(), http.StatusTooManyRequests)
+					return
+				}
 			}
 		}
 		next.ServeHTTP(w, r)

@@ -91,8 +91,11 @@ command fails with exit code 7 and keeps no directory.
 		case err != nil:
 			return err
 		}
-		if unseen != nil {
+		switch {
+		case unseen != nil:
 			output.Warn(output.Plain(fmt.Sprintf("the backup was compared with its own checkpoints only, and not with the tree of a running process: %v", unseen)))
+		case !seen.Verified:
+			output.Warn(output.Plain("the backup was compared with the tree of a running process, and not with the newest checkpoint: that process has just started, or cannot read the checkpoints (its log has the reason)"))
 		}
 		return reportBackup(c.Printer(), b, "is in "+args[0], time.Since(started))
 	}
