@@ -2,7 +2,6 @@ package conn
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -20,9 +19,12 @@ type address struct {
 }
 
 var (
-	errAddressFull = fmt.Errorf("the address has %d open connections without an authenticated call", maxUnauthenticated)
+	errAddressFull = errors.New("the address has three quarters of all connections, without an authenticated call")
 	errNoTurn      = errors.New("too many connections of the address made no authenticated call")
 )
+
+// maxUnauthenticated connections of one address are open at a time, so that it cannot take all.
+func (l *Limiter) maxUnauthenticated() int { return l.cfg.MaxConnections * 3 / 4 }
 
 // sweepInterval is the time between two removals of addresses with a full budget.
 const sweepInterval = 10 * time.Second
@@ -36,7 +38,7 @@ func (l *Limiter) admit(from net.Addr, stop <-chan struct{}) (*address, error) {
 	}
 	l.mu.Lock()
 	a := l.address(ip)
-	if a.unauthenticated == maxUnauthenticated {
+	if a.unauthenticated == l.maxUnauthenticated() {
 		l.mu.Unlock()
 		return nil, errAddressFull
 	}

@@ -18,6 +18,7 @@
 package conn
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"net"
@@ -34,9 +35,6 @@ const (
 	// MaxConnections are open at a time. An idle connection takes about 50 kB, so all of
 	// them 1 GB.
 	MaxConnections = 20_000
-	// maxUnauthenticated connections of one address are open at a time, those that wait
-	// included, so that one address cannot take all connections.
-	maxUnauthenticated = MaxConnections * 3 / 4
 	// MaxOwned connections of one owner, a tenant, are open at a time, so that its callers
 	// cannot take all connections.
 	MaxOwned = MaxConnections * 3 / 4
@@ -58,6 +56,9 @@ const (
 // Config configures a Limiter. The zero value paces all addresses and trusts no
 // PROXY header.
 type Config struct {
+	// MaxConnections are open at a time; the constant if it is 0. One address can have three
+	// quarters of them without an authenticated call, those that wait included.
+	MaxConnections int
 	// Unpaced turns the budgets of addresses off.
 	Unpaced bool
 	// Exempt are ranges of addresses without a budget, such as the addresses of load
@@ -87,6 +88,7 @@ type Limiter struct {
 
 // New returns a Limiter, which logs warnings about refused and delayed connections.
 func New(cfg Config, log *slog.Logger) *Limiter {
+	cfg.MaxConnections = cmp.Or(cfg.MaxConnections, MaxConnections)
 	return &Limiter{
 		cfg: cfg,
 		// Half of the processors: established connections have the other half.
@@ -118,7 +120,7 @@ func (ln *listener) Close() error {
 	return ln.Listener.Close()
 }
 
-// Accept closes connections over MaxConnections. Leaving them in the backlog of the kernel
+// Accept closes connections over the maximum. Leaving them in the backlog of the kernel
 // would hide the reason from clients and operators.
 func (ln *listener) Accept() (net.Conn, error) {
 	for {
@@ -135,7 +137,7 @@ func (ln *listener) Accept() (net.Conn, error) {
 		if ln.l.opened() {
 			return &Conn{Conn: c, l: ln.l, stop: ln.closed}, nil
 		}
-		ln.l.metrics.refuse(reasonMaxConnections, c.RemoteAddr(), fmt.Errorf("%d connections are open", MaxConnections))
+		ln.l.metrics.refuse(reasonMaxConnections, c.RemoteAddr(), fmt.Errorf("%d connections are open", ln.l.cfg.MaxConnections))
 		c.Close()
 	}
 }
@@ -143,7 +145,7 @@ func (ln *listener) Accept() (net.Conn, error) {
 func (l *Limiter) opened() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.open == MaxConnections {
+	if l.open == l.cfg.MaxConnections {
 		return false
 	}
 	l.open++

@@ -168,9 +168,10 @@ func TestPacing_RefusesAfterTheTimeout(t *testing.T) {
 func TestPacing_AddressCannotTakeAllConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := New(Config{}, discard)
+		most := l.maxUnauthenticated()
 		stop := make(chan struct{})
-		done := make(chan error, maxUnauthenticated)
-		for range maxUnauthenticated {
+		done := make(chan error, most)
+		for range most {
 			go func() {
 				_, err := connect(t, l, "10.0.0.1", stop)
 				done <- err
@@ -189,12 +190,12 @@ func TestPacing_AddressCannotTakeAllConnections(t *testing.T) {
 		start := time.Now()
 		close(stop)
 		stopped := 0
-		for range maxUnauthenticated {
+		for range most {
 			if errors.Is(<-done, net.ErrClosed) {
 				stopped++
 			}
 		}
-		if stopped != maxUnauthenticated-budgetSize || time.Since(start) != 0 {
+		if stopped != most-budgetSize || time.Since(start) != 0 {
 			t.Errorf("%d waits ended when the server stopped, after %s", stopped, time.Since(start))
 		}
 	})
