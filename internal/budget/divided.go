@@ -10,7 +10,7 @@ import "context"
 // very small.
 //
 // If uses of several owners wait, the owner that holds the least comes first, so that an owner
-// waits for its own uses to end and not for those of one that holds more.
+// waits for its own uses to end and not for the uses of one that holds more.
 type Divided struct {
 	// Total is what all owners have together.
 	Total *Share

@@ -142,7 +142,7 @@ func surround(t *testing.T, owners int, steps []step) error {
 	return failed
 }
 
-// What is released goes to the owner that holds the least, also if another has waited for longer.
+// Released bytes go to the owner that holds the least, also if another has waited for longer.
 func TestDivided_LeastFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := budget.NewDivided("requests", 100)
@@ -172,7 +172,7 @@ func TestDivided_LeastFirst(t *testing.T) {
 	})
 }
 
-// Small uses do not overtake a large one permanently, except those of owners that hold nothing.
+// Small uses do not overtake a large one permanently, except the uses of owners that hold nothing.
 func TestDivided_LargeUseIsNotOvertaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := budget.NewDivided("requests", 100)

@@ -254,8 +254,8 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 	return n, nil
 }
 
-// maxHTTPConnections bounds the connections for health and metrics. They are not among those of
-// callers, so that neither can keep the others out.
+// maxHTTPConnections bounds the connections for health and metrics. Connections of callers have a
+// limit of their own, so that neither can keep the others out.
 const maxHTTPConnections = 256
 
 // held are the tenants that the replica holds: what is served, and the ledger's
