@@ -231,7 +231,7 @@ const (
 func outcomeOf(err error) outcome {
 	switch status.Code(err) {
 	case codes.Unavailable, codes.ResourceExhausted:
-		if r := reason(err); r == "UNAVAILABLE" || r == "OVER_LIMIT" {
+		if r := reason(err); r == "UNAVAILABLE" || r == "OVER_LIMIT" || r == "SHARE_FULL" {
 			return notApplied
 		} else if r == "ANSWER_TOO_LARGE" {
 			return refused

@@ -15,6 +15,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/gateway/policy"
 	"github.com/stelehq/stele/internal/gateway/replication"
+	"github.com/stelehq/stele/internal/gateway/share"
 	"github.com/stelehq/stele/internal/gateway/watch"
 	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -50,6 +51,10 @@ func (g interceptor) authorize(ctx context.Context, method string) (*policy.Meth
 	}
 	principal, err := g.verify(ctx)
 	if err != nil {
+		return nil, Caller{}, err
+	}
+	// The connection of a revoked token is not known to be a caller's. Any other error is MayCall's.
+	if err := g.policy.NotRevoked(principal); errors.Is(err, identity.ErrUnauthenticated) {
 		return nil, Caller{}, err
 	}
 	if err := conn.FromContext(ctx).Authenticated(principal.Owner()); err != nil {
@@ -210,7 +215,7 @@ func (g interceptor) handleStream(srv any, ss grpc.ServerStream, call *grpc.Stre
 	}
 	leave, ok := g.streams.Take(c.Owner(), c.Subject)
 	if !ok {
-		return status.Errorf(codes.ResourceExhausted, "no more streams for you here, of the %d that all callers share: use fewer, or another gateway", g.cfg.Budget.Streams)
+		return &share.FullError{Subject: c.Subject, Uses: "streams", Slots: g.cfg.Budget.Streams}
 	}
 	defer leave()
 	ctx, cancel := context.WithDeadline(policy.WithCaller(ss.Context(), c), c.Expires)

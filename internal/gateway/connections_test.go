@@ -132,3 +132,22 @@ func TestConnection_FailedStreamsWithoutToken(t *testing.T) {
 		}
 	}
 }
+
+// Connections whose token was revoked count for their address, as those without a token do: it cannot
+// have all.
+func TestConnection_RevokedToken(t *testing.T) {
+	f := start(t, func(c *gateway.Config) { c.Connections.Max = 12 }) // 9 of them without an authenticated call
+	token := f.token(t, identity.Claims{Subject: "eve", Tenant: "acme", Roles: []identity.Role{identity.Reader}})
+	f.commit(t, f.system(t), set("policy/revoked", `{"revoked":[{"subject":"eve"}]}`))
+	for range 9 {
+		if code := answerTo(t, f.partialCall(t, stelev1.Config_Get_FullMethodName, token, 100)); code != codes.Unauthenticated {
+			t.Fatalf("a call with a revoked token: %v", code)
+		}
+	}
+	if n, err := f.dialRaw(t).Read(make([]byte, 1)); err == nil {
+		t.Errorf("one connection more is served: %d bytes", n)
+	}
+	if _, err := f.ledger.GetHead(f.as(t, "acme", identity.Reader), &stelev1.GetHeadRequest{}); err != nil {
+		t.Error(err)
+	}
+}

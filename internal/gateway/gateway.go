@@ -139,6 +139,7 @@ const streamWorkers = 256
 type Gateway struct {
 	cfg       Config
 	server    *grpc.Server
+	inProcess *grpc.Server // for the connections of a Front
 	codec     codec
 	health    *health.Server
 	validate  protovalidate.Validator
@@ -196,7 +197,7 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Upstream != nil {
 		g.forwarder = &forward.Forwarder{Upstream: cfg.Upstream, ID: cfg.ID, Writes: cfg.ForwardWrites, Replica: cfg.Replica, Log: cfg.Log, Running: &g.running}
 	}
-	cfg.Connections.Max = cfg.Budget.Connections
+	cfg.Connections.Max = cmp.Or(cfg.Connections.Max, cfg.Budget.Connections)
 	g.limiter = conn.New(cfg.Connections, cfg.Log)
 	// An answer that waits for its client can also hold a part of the requests' share.
 	cfg.Budget.Requests.Total.WhenShort(g.limiter.CloseStalled)
@@ -222,30 +223,39 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Stats != nil {
 		options = append(options, grpc.StatsHandler(cfg.Stats))
 	}
-	g.server = grpc.NewServer(options...)
-	services := registrar{g.server, calls}
-	stelev1.RegisterLedgerServer(services, ledgerService{allCommits: allCommits{g}})
-	if cfg.Reads {
-		stelev1.RegisterConfigServer(services, configService{g: g})
-		configuration.RegisterConfigServiceServer(services, awssample.New(awssample.Config{
-			Replica: cfg.Replica, Policy: g.policy, Views: g.views, Redaction: g.redaction, Environment: cfg.Environment,
-		}))
-		syncv1.RegisterFlagSyncServiceServer(services, flagsync.New(flagsync.Config{Replica: cfg.Replica, Policy: g.policy, Views: g.views, Redaction: g.redaction}))
-	}
-	stelev1.RegisterProofServer(services, proofService{g: g})
-	stelev1.RegisterReplicationServer(services, replicationService{g: g})
-	stelev1.RegisterSchemasServer(services, schemasService{g: g})
-	stelev1.RegisterBasesServer(services, basesService{g: g})
-	stelev1.RegisterSinksServer(services, sinksService{g: g})
-	grpc_health_v1.RegisterHealthServer(services, g.health)
-	if cfg.Reflection {
-		reflection.Register(g.server)
-	}
+	g.server = calls.newServer(options)
+	// All callers of a server in front of the gateway share one connection. They have shares of the
+	// calls and streams of the process, as the callers of other connections.
+	g.inProcess = calls.newServer(append(options, grpc.MaxConcurrentStreams(math.MaxUint32)))
 	g.running.Go(func() { g.hub.Run(g.closing) })
 	if cfg.Reads && cfg.Sinks != nil && cfg.Upstream == nil { // an edge forwards the calls about sinks
 		g.running.Go(func() { lagSampler{g}.run(g.closing) })
 	}
 	return g, nil
+}
+
+// newServer makes a server of all services.
+func (g interceptor) newServer(options []grpc.ServerOption) *grpc.Server {
+	server, cfg := grpc.NewServer(options...), g.cfg
+	services := registrar{server, g}
+	stelev1.RegisterLedgerServer(services, ledgerService{allCommits: allCommits{g.Gateway}})
+	if cfg.Reads {
+		stelev1.RegisterConfigServer(services, configService{g: g.Gateway})
+		configuration.RegisterConfigServiceServer(services, awssample.New(awssample.Config{
+			Replica: cfg.Replica, Policy: g.policy, Views: g.views, Redaction: g.redaction, Environment: cfg.Environment,
+		}))
+		syncv1.RegisterFlagSyncServiceServer(services, flagsync.New(flagsync.Config{Replica: cfg.Replica, Policy: g.policy, Views: g.views, Redaction: g.redaction}))
+	}
+	stelev1.RegisterProofServer(services, proofService{g: g.Gateway})
+	stelev1.RegisterReplicationServer(services, replicationService{g: g.Gateway})
+	stelev1.RegisterSchemasServer(services, schemasService{g: g.Gateway})
+	stelev1.RegisterBasesServer(services, basesService{g: g.Gateway})
+	stelev1.RegisterSinksServer(services, sinksService{g: g.Gateway})
+	grpc_health_v1.RegisterHealthServer(services, g.health)
+	if cfg.Reflection {
+		reflection.Register(server)
+	}
+	return server
 }
 
 // Serve answers calls on the listener until Close.
@@ -256,12 +266,6 @@ func (g *Gateway) Serve(l net.Listener) error {
 	return nil
 }
 
-// LimitHTTP returns a listener for a server of other protocols, whose connections are limited
-// together with the gateway's. See conn.Limiter.HTTPListener.
-func (g *Gateway) LimitHTTP(l net.Listener, secure *tls.Config) net.Listener {
-	return g.limiter.HTTPListener(l, secure)
-}
-
 // closeTimeout is how long calls that are under way may take to finish.
 const closeTimeout = 5 * time.Second
 
@@ -270,8 +274,9 @@ const closeTimeout = 5 * time.Second
 func (g *Gateway) Close() {
 	g.health.Shutdown()
 	g.cancel()
-	hard := time.AfterFunc(closeTimeout, g.server.Stop)
+	hard := time.AfterFunc(closeTimeout, func() { g.server.Stop(); g.inProcess.Stop() })
 	g.server.GracefulStop()
+	g.inProcess.GracefulStop()
 	hard.Stop()
 	g.running.Wait()
 }
@@ -281,13 +286,33 @@ func (g *Gateway) serves(t ledger.Tenant) bool {
 	return len(g.cfg.Tenants) == 0 || slices.Contains(g.cfg.Tenants, t)
 }
 
-// InProcess connects to the gateway without a network, for servers of other protocols. Their
-// calls are like all others, with tokens, permissions, limits and recorded reads. The
-// connection has no limits: callers are limited when they connect to these servers. Close the
-// connection before the gateway.
-func (g *Gateway) InProcess() (*grpc.ClientConn, error) {
+// Front is what servers of other protocols in front of the gateway use of it.
+type Front struct{ g *Gateway }
+
+// Front returns what servers of other protocols use of the gateway.
+func (g *Gateway) Front() Front { return Front{g} }
+
+// Limit returns a listener whose connections are limited together with the gateway's. See
+// conn.Limiter.HTTPListener.
+func (f Front) Limit(l net.Listener, secure *tls.Config) net.Listener {
+	return f.g.limiter.HTTPListener(l, secure)
+}
+
+// Verify returns who holds a token, as for a call: a revoked token is rejected.
+func (f Front) Verify(token string) (*identity.Principal, error) {
+	p, err := f.g.cfg.Verifier.Verify(token)
+	if err != nil {
+		return nil, err
+	}
+	return p, f.g.policy.NotRevoked(p)
+}
+
+// Connect connects to the gateway without a network. The calls are like all others, with tokens,
+// permissions, limits and recorded reads. The connection has no limits: callers are limited when
+// they connect to the servers in front. Close the connection before the gateway.
+func (f Front) Connect() (*grpc.ClientConn, error) {
 	l := bufconn.Listen(conn.ConnectionWindow)
-	g.running.Go(func() { g.server.Serve(l) }) // it ends, without more to say, when the gateway closes
+	f.g.running.Go(func() { f.g.inProcess.Serve(l) }) // it ends, without more to say, when the gateway closes
 	client, err := grpc.NewClient("passthrough:///in-process",
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),

@@ -12,6 +12,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/apierror"
 	"github.com/stelehq/stele/internal/gateway/conn"
 	"github.com/stelehq/stele/internal/gateway/policy"
+	"github.com/stelehq/stele/internal/gateway/share"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -59,11 +60,11 @@ func (g interceptor) receive(ctx context.Context, owner string, v any, longest i
 		return status.Errorf(codes.ResourceExhausted, "grpc: received message larger than max (%d vs. %d)", length, longest)
 	}
 	if length >= largeRequest {
-		share := g.cfg.Budget.Requests
-		if err := share.AcquireFirst(ctx, owner, length); err != nil {
+		requests := g.cfg.Budget.Requests
+		if err := requests.AcquireFirst(ctx, owner, length); err != nil {
 			return err
 		}
-		defer share.Release(owner, length)
+		defer requests.Release(owner, length)
 		defer conn.FromContext(ctx).Receive()()
 	}
 	data := make([]byte, length)
@@ -157,7 +158,7 @@ func (g interceptor) receiving(method string, handle unaryMethod) unaryMethod {
 		} else {
 			longest, owner = conn.MaxMessage, c.Owner()
 			if !g.calls.Enter(owner, c.Subject) {
-				return nil, g.ended(ctx, method, begun, status.Errorf(codes.ResourceExhausted, "%s has too many calls at a time, of the %d that all callers share: use fewer, or another gateway", c.Subject, g.cfg.Budget.Calls))
+				return nil, g.ended(ctx, method, begun, &share.FullError{Subject: c.Subject, Uses: "calls", Slots: g.cfg.Budget.Calls})
 			}
 			defer g.calls.Leave(owner, c.Subject)
 		}

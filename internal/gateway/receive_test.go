@@ -17,6 +17,7 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding/gzip"
@@ -200,6 +201,19 @@ func TestReceive_CallersShareCalls(t *testing.T) {
 	}
 	call := f.partialCall(t, stelev1.Ledger_Commit_FullMethodName, token, 100)
 	until(t, func() bool { return status.Code(read("acme")) == codes.ResourceExhausted })
+	var reason, share string
+	retry := time.Duration(0)
+	for _, d := range status.Convert(read("acme")).Details() {
+		switch d := d.(type) {
+		case *errdetails.ErrorInfo:
+			reason, share = d.Reason, d.Metadata["share"]
+		case *errdetails.RetryInfo:
+			retry = d.RetryDelay.AsDuration()
+		}
+	}
+	if reason != "SHARE_FULL" || share != "calls" || retry == 0 {
+		t.Errorf("the refusal has the reason %q, the share %q, and %s to wait", reason, share, retry)
+	}
 	if err := read("other"); err != nil {
 		t.Errorf("a call of another tenant: %v", err)
 	}

@@ -12,11 +12,10 @@ import (
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/gateway/policy"
 	"github.com/stelehq/stele/internal/gateway/replication"
+	"github.com/stelehq/stele/internal/gateway/share"
 	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -69,8 +68,6 @@ const minPollInterval = 50 * time.Millisecond
 // tenant's limits apply to them.
 const maxFollows = 1000
 
-var errManyFollows = status.Errorf(codes.ResourceExhausted, "no more replications with this token's subject here, of the %d that all edges share: use another upstream", maxFollows)
-
 // Follow sends the commits of tenants to an edge.
 func (s replicationService) Follow(stream grpc.BidiStreamingServer[stelev1.FollowRequest, stelev1.FollowResponse]) error {
 	ctx, cancel := context.WithCancelCause(stream.Context())
@@ -104,7 +101,7 @@ func (s replicationService) Follow(stream grpc.BidiStreamingServer[stelev1.Follo
 	}
 	leave, ok := s.g.follows.Take(c.Subject, c.Subject)
 	if !ok {
-		return errManyFollows
+		return &share.FullError{Subject: c.Subject, Uses: "replications", Slots: maxFollows}
 	}
 	defer leave()
 	if err := s.record(ctx, c, tenants); err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/gateway/policy"
 	"github.com/stelehq/stele/internal/gateway/replication"
+	"github.com/stelehq/stele/internal/gateway/share"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/proof"
 	"github.com/stelehq/stele/internal/ledger/secret"
@@ -53,7 +54,8 @@ func StatusOf(log *slog.Logger, method string, err error) error {
 		reveal   *ledger.RevealError
 		clock    *ledger.ClockError
 		ahead    *ledger.AheadError
-		full     *budget.ExhaustedError
+		memory   *budget.ExhaustedError
+		full     *share.FullError
 	)
 	switch {
 	case errors.As(err, &invalid):
@@ -115,8 +117,10 @@ func StatusOf(log *slog.Logger, method string, err error) error {
 	case errors.As(err, &over):
 		return build(codes.ResourceExhausted, err.Error(), info("OVER_LIMIT", "limit", over.Limit), &errdetails.RetryInfo{RetryDelay: durationpb.New(over.Wait)},
 			&errdetails.QuotaFailure{Violations: []*errdetails.QuotaFailure_Violation{{Subject: string(over.Tenant), Description: over.Of}}})
+	case errors.As(err, &memory):
+		return build(codes.ResourceExhausted, err.Error(), info("NO_MEMORY", "share", memory.Share), &errdetails.RetryInfo{RetryDelay: durationpb.New(time.Second)})
 	case errors.As(err, &full):
-		return build(codes.ResourceExhausted, err.Error(), info("NO_MEMORY", "share", full.Share), &errdetails.RetryInfo{RetryDelay: durationpb.New(time.Second)})
+		return build(codes.ResourceExhausted, err.Error(), info("SHARE_FULL", "share", full.Uses), &errdetails.RetryInfo{RetryDelay: durationpb.New(time.Second)})
 	case errors.Is(err, ErrTooLarge):
 		return build(codes.ResourceExhausted, err.Error(), info("ANSWER_TOO_LARGE"))
 	case errors.Is(err, policy.ErrNotRecorded):

@@ -21,7 +21,8 @@ const large = 32 << 10
 type Memory struct {
 	// Share is what all bodies have together.
 	Share *budget.Divided
-	// Verify returns who holds a token. A large body gets memory only with a valid one.
+	// Verify returns who holds a token. A large body gets memory only with a valid one that was
+	// not revoked.
 	Verify func(token string) (*identity.Principal, error)
 }
 

@@ -48,7 +48,7 @@ func start(t testing.TB, change ...func(*fixture, *gateway.Config)) *fixture {
 	f.issuer = g.Issuer
 	conn := g.DialInProcess(t)
 	f.calls = &calls{ClientConnInterface: conn}
-	f.bodies = body.Memory{Share: budget.NewDivided("bodies", 48<<20), Verify: g.Verifier.Verify}
+	f.bodies = body.Memory{Share: budget.NewDivided("bodies", 48<<20), Verify: g.Front().Verify}
 	pages, err := console.New(console.Config{Conn: f.calls, Bodies: f.bodies})
 	if err != nil {
 		t.Fatal(err)

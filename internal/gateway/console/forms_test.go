@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/stelehq/stele/internal/gateway/identity"
 )
 
 // A large form has memory before it is received, and gets none without a valid token.
@@ -25,7 +27,9 @@ func TestForm_WaitsForMemory(t *testing.T) {
 	}
 	forged := f.anonymous()
 	forged.client.Jar.SetCookies(nil, []*http.Cookie{{Name: sessionCookie(f), Value: "forged"}})
-	for name, v := range map[string]*browser{"without a token": f.anonymous(), "with a forged one": forged} {
+	revoked := f.login(t, identity.Claims{Subject: "eve", Tenant: "acme", Roles: []identity.Role{identity.Writer}})
+	f.set(t, f.system(t), "revoke", "policy/revoked", `{"revoked":[{"subject":"eve"}]}`)
+	for name, v := range map[string]*browser{"without a token": f.anonymous(), "with a forged one": forged, "with a revoked one": revoked} {
 		for _, path := range []string{"/login", "/-/theme", "/acme/new"} {
 			if a := v.post(t, path, large); a.code != http.StatusSeeOther || !strings.HasPrefix(a.header.Get("Location"), "/login") {
 				t.Errorf("%s %s: %d to %q", path, name, a.code, a.header.Get("Location"))

@@ -121,7 +121,7 @@ func (g *Gateway) Dial(tb testing.TB) *grpc.ClientConn {
 // DialInProcess connects to the gateway without a network.
 func (g *Gateway) DialInProcess(tb testing.TB) *grpc.ClientConn {
 	tb.Helper()
-	client, err := g.InProcess()
+	client, err := g.Front().Connect()
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/stelehq/stele/internal/ledger"
@@ -77,6 +78,16 @@ type Principal struct {
 	Issued time.Time
 	// Expires is when the token does; a stream ends then.
 	Expires time.Time
+}
+
+// MintedBy returns the subject that minted the tokens of another: what is in front of the last "/"
+// of its name. Only the local identity signs such tokens.
+func MintedBy(subject string) (minter string, minted bool) {
+	i := strings.LastIndexByte(subject, '/')
+	if i < 0 {
+		return "", false
+	}
+	return subject[:i], true
 }
 
 // Has reports whether the principal has the role. No role includes another.

@@ -29,8 +29,8 @@ type revocations struct {
 // maxRevoked bounds what every gateway keeps in memory.
 const maxRevoked = 10_000
 
-// Revocation is an entry of policy/revoked: one token by its id, or the tokens of a subject
-// that were issued before a time, or at any time if that is zero.
+// Revocation is an entry of policy/revoked: one token by its id, or the tokens of a subject, and of
+// subjects that it has minted, that were issued before a time, or at any time if that is zero.
 type Revocation struct {
 	ID      string    `json:"jti,omitzero"`
 	Subject string    `json:"subject,omitzero"`
@@ -80,27 +80,39 @@ func parseRevocations(value ledger.Value) (revocations, error) {
 	return r, err
 }
 
-// has reports whether the principal's token is revoked. A token without an issue time counts as
-// issued before any time.
+// has reports whether the principal's token is revoked, or the subjects that it was minted by. A
+// token without an issue time counts as issued before any time.
 func (r *revocations) has(p *identity.Principal) bool {
 	if p.ID != "" && r.ids[p.ID] {
 		return true
 	}
-	before, named := r.subjects[p.Subject]
-	return named && (before.IsZero() || p.Issued.Before(before))
+	for s, minted := p.Subject, len(r.subjects) > 0; minted; s, minted = identity.MintedBy(s) {
+		if before, named := r.subjects[s]; named && (before.IsZero() || p.Issued.Before(before)) {
+			return true
+		}
+	}
+	return false
 }
 
-// notRevoked is nil unless the caller's token is revoked. While the policies cannot be read,
-// only methods that every authenticated caller may call are answered.
-func (e *Enforcer) notRevoked(c Caller, m *Method) error {
+// NotRevoked is nil unless the principal's token is revoked. The error is that of current while
+// the policies cannot be read.
+func (e *Enforcer) NotRevoked(p *identity.Principal) error {
 	set, err := e.current()
-	switch {
-	case err != nil && m.Needs == Authenticated:
-		return nil
-	case err != nil:
+	if err != nil {
 		return err
-	case set.revoked.has(c.Principal):
-		return fmt.Errorf("%w: the token of %s was revoked: get a new one, or ask an operator (%s in %s)", identity.ErrUnauthenticated, c.Subject, RevokedKey, ledger.System)
+	}
+	if set.revoked.has(p) {
+		return fmt.Errorf("%w: the token of %s was revoked: get a new one, or ask an operator (%s in %s)", identity.ErrUnauthenticated, p.Subject, RevokedKey, ledger.System)
 	}
 	return nil
+}
+
+// notRevoked is NotRevoked for a call. While the policies cannot be read, only methods that every
+// authenticated caller may call are answered.
+func (e *Enforcer) notRevoked(c Caller, m *Method) error {
+	err := e.NotRevoked(c.Principal)
+	if m.Needs == Authenticated && !errors.Is(err, identity.ErrUnauthenticated) {
+		return nil
+	}
+	return err
 }

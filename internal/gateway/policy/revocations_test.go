@@ -22,7 +22,7 @@ func TestParseRevocations_Invalid(t *testing.T) {
 
 func TestRevocations_Has(t *testing.T) {
 	r, err := parseRevocations(`{"revoked":[{"jti":"1"},{"subject":"ann","before":"2026-12-02T10:00:00Z"},{"subject":"ann","before":"2026-12-01T10:00:00Z"},
-		{"subject":"bob"},{"subject":"bob","before":"2026-12-02T10:00:00Z"}]}`)
+		{"subject":"bob"},{"subject":"bob","before":"2026-12-02T10:00:00Z"},{"subject":"olga/kim"}]}`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,6 +39,14 @@ func TestRevocations_Has(t *testing.T) {
 		{identity.Principal{Subject: "ann"}, true},
 		{identity.Principal{Subject: "anna"}, false},
 		{identity.Principal{Subject: "bob", Issued: at.Add(time.Hour)}, true},
+		// Tokens that a revoked subject has minted.
+		{identity.Principal{Subject: "ann/kim", Issued: at.Add(-time.Second)}, true},
+		{identity.Principal{Subject: "ann/kim", Issued: at}, false},
+		{identity.Principal{Subject: "bob/ops/kim", Issued: at}, true},
+		{identity.Principal{Subject: "bobby/kim", Issued: at}, false},
+		{identity.Principal{Subject: "kim/bob", Issued: at}, false},
+		{identity.Principal{Subject: "olga", Issued: at}, false},
+		{identity.Principal{Subject: "olga/kim", Issued: at}, true},
 	} {
 		if got := r.has(&tc.p); got != tc.revoked {
 			t.Errorf("%+v: %v", tc.p, got)

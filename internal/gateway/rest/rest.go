@@ -33,10 +33,8 @@ const (
 
 // Config has the dependencies of the API.
 type Config struct {
-	// Calls and Watches are connections to the gateway. Watches is used for nothing
-	// else, because each of them takes one of the connection's streams for as long as
-	// it is open.
-	Calls, Watches grpc.ClientConnInterface
+	// Conn is the connection to the gateway.
+	Conn grpc.ClientConnInterface
 	// Bodies is the memory of the bodies of requests.
 	Bodies body.Memory
 }
@@ -47,18 +45,16 @@ type api struct {
 	paths   paths
 	ledger  stelev1.LedgerClient
 	config  stelev1.ConfigClient
-	all     stelev1.LedgerClient // for watches of all tenants
-	watches *share.Slots         // for those that may be open
+	watches *share.Slots // that may be open
 	bodies  body.Memory
 }
 
 // New makes a handler of all paths below /v1/.
 func New(cfg Config) (http.Handler, error) {
-	calls, watches := named{cfg.Calls}, named{cfg.Watches}
+	conn := named{cfg.Conn}
 	a := &api{
-		ledger:  stelev1.NewLedgerClient(calls),
-		config:  stelev1.NewConfigClient(watches),
-		all:     stelev1.NewLedgerClient(watches),
+		ledger:  stelev1.NewLedgerClient(conn),
+		config:  stelev1.NewConfigClient(conn),
 		watches: share.New(maxWatches),
 		bodies:  cfg.Bodies,
 	}
@@ -80,12 +76,12 @@ func New(cfg Config) (http.Handler, error) {
 	)
 	ctx := context.Background() // the registrations do not use it
 	for _, err := range []error{
-		binding.RegisterConfigHandlerClient(ctx, a.mux, stelev1.NewConfigClient(calls)),
+		binding.RegisterConfigHandlerClient(ctx, a.mux, a.config),
 		binding.RegisterLedgerHandlerClient(ctx, a.mux, a.ledger),
-		binding.RegisterSchemasHandlerClient(ctx, a.mux, stelev1.NewSchemasClient(calls)),
-		binding.RegisterProofHandlerClient(ctx, a.mux, stelev1.NewProofClient(calls)),
-		binding.RegisterBasesHandlerClient(ctx, a.mux, stelev1.NewBasesClient(calls)),
-		binding.RegisterSinksHandlerClient(ctx, a.mux, stelev1.NewSinksClient(calls)),
+		binding.RegisterSchemasHandlerClient(ctx, a.mux, stelev1.NewSchemasClient(conn)),
+		binding.RegisterProofHandlerClient(ctx, a.mux, stelev1.NewProofClient(conn)),
+		binding.RegisterBasesHandlerClient(ctx, a.mux, stelev1.NewBasesClient(conn)),
+		binding.RegisterSinksHandlerClient(ctx, a.mux, stelev1.NewSinksClient(conn)),
 	} {
 		if err != nil {
 			return nil, fmt.Errorf("bind the REST API: %w", err)

@@ -262,7 +262,7 @@ func info(body string) string {
 	return before
 }
 
-// A large body has memory before it is read, and gets none without a valid token.
+// A large body has memory before it is read, and gets none without a valid token that was not revoked.
 func TestBody_WaitsForMemory(t *testing.T) {
 	w := start(t)
 	ann := w.as("acme", identity.Writer)
@@ -271,13 +271,15 @@ func TestBody_WaitsForMemory(t *testing.T) {
 	if used := w.memory.Total.Used(); used != 0 {
 		t.Errorf("%d bytes are used after the answer", used)
 	}
+	eve := w.token(identity.Claims{Subject: "eve", Tenant: "acme", Roles: []identity.Role{identity.Writer}})
+	w.must("PUT", "/v1/config/policy/revoked", w.as("", identity.Operator), `{"revoked":[{"subject":"eve"}]}`, "As-Tenant: _system")
 	if err := w.memory.Total.Acquire(t.Context(), w.memory.Total.Size()); err != nil {
 		t.Fatal(err)
 	}
 	if a := w.do("PUT", "/v1/config/a", ann, large); a.status != http.StatusTooManyRequests || !strings.Contains(a.body, "NO_MEMORY") {
 		t.Errorf("without memory: %d %s", a.status, a.body)
 	}
-	for _, token := range []string{"none", ""} {
+	for _, token := range []string{"none", "", eve} {
 		if a := w.do("PUT", "/v1/config/a", token, large); a.status != http.StatusUnauthorized {
 			t.Errorf("the token %q: %d %s", token, a.status, a.body)
 		}

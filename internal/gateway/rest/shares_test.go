@@ -5,7 +5,10 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/stelehq/stele/internal/budget"
+	"github.com/stelehq/stele/internal/gateway"
 	"github.com/stelehq/stele/internal/gateway/identity"
 )
 
@@ -57,6 +60,53 @@ func TestWatch_FailedOnesLeaveTheirPlaces(t *testing.T) {
 	for i := range 301 { // one caller gets 300 places
 		if a := w.do("GET", "/v1/watch?prefix=a%3E", ann, ""); a.status != http.StatusBadRequest {
 			t.Fatalf("watch %d that fails: %d %s", i, a.status, a.body)
+		}
+	}
+}
+
+// A caller whose calls take long has a share of all calls, and leaves the others to others.
+func TestCalls_Shares(t *testing.T) {
+	w := start(t, func(c *gateway.Config) {
+		c.Budget = budget.New(0)
+		c.Budget.Calls = 3
+	})
+	ann, rival := w.as("acme", identity.Reader), w.as("globex", identity.Reader)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.server.URL+"/v1/config/a?min_revision=99", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+ann)
+	slow := make(chan error, 1)
+	go func() {
+		resp, err := w.server.Client().Do(req)
+		if err == nil {
+			resp.Body.Close()
+		}
+		slow <- err
+	}()
+	refused := func() answer {
+		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+			if a := w.do("GET", "/v1/status", ann, ""); a.status != http.StatusOK {
+				return a
+			}
+			if time.Now().After(deadline) {
+				t.Fatal("a second call next to one that takes long is answered")
+			}
+		}
+	}()
+	if refused.status != http.StatusTooManyRequests || refused.header.Get("Retry-After") == "" || !strings.Contains(refused.body, `"SHARE_FULL"`) {
+		t.Errorf("a caller with too many calls: %d %s", refused.status, refused.body)
+	}
+	w.must("GET", "/v1/status", rival, "")
+	cancel()
+	if err := <-slow; err == nil {
+		t.Error("the slow call was answered")
+	}
+	for deadline := time.Now().Add(20 * time.Second); w.do("GET", "/v1/status", ann, "").status != http.StatusOK; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the call that has ended keeps its slot")
 		}
 	}
 }

@@ -20,7 +20,8 @@ import (
 )
 
 const (
-	// maxWatches are open at a time. A connection to the gateway carries 1,000 streams.
+	// maxWatches are open at a time. Each takes a connection of HTTP and a stream of the gateway,
+	// and several times the memory of a watch of gRPC.
 	maxWatches = 900
 	// heartbeat is how often something is sent, so that proxies do not close a quiet
 	// connection.
@@ -186,7 +187,7 @@ func (a *api) watchAll(w http.ResponseWriter, r *http.Request, values url.Values
 	defer leave()
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	stream, err := a.all.WatchAllCommits(ctx, req)
+	stream, err := a.ledger.WatchAllCommits(ctx, req)
 	var first *stelev1.WatchAllCommitsResponse
 	if err == nil {
 		first, err = stream.Recv() // while an error can still be a status

@@ -1,7 +1,10 @@
 // Package share divides a fixed number of slots fairly among tenants and their subjects.
 package share
 
-import "sync"
+import (
+	"fmt"
+	"sync"
+)
 
 // Slots are a fixed number of slots. A tenant gets another slot only if it holds fewer than
 // are free, and a subject only if it holds fewer than half of the free ones: alone, a tenant
@@ -15,6 +18,17 @@ type Slots struct {
 }
 
 type subject struct{ tenant, name string }
+
+// FullError refuses another slot to a subject.
+type FullError struct {
+	Subject string
+	Uses    string // what the slots are for
+	Slots   int    // of all callers together
+}
+
+func (e *FullError) Error() string {
+	return fmt.Sprintf("%s or its tenant has too many %s at a time, of the %d that all callers share: use fewer, or another gateway", e.Subject, e.Uses, e.Slots)
+}
 
 // New makes n slots.
 func New(n int) *Slots {

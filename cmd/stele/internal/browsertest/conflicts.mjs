@@ -95,7 +95,7 @@ conflicts['rows of a change set have the editor'] = async s => {
 	await page.locator('.change-row select').first().selectOption('delete')
 	await page.waitForSelector('.change-row .json-editor >> nth=0', {state: 'hidden'})
 	await s.axe(page, 'the editors of a change set')
-	await page.evaluate(() => localStorage.clear())
+	await page.evaluate(() => sessionStorage.clear())
 }
 
 conflicts['an unknown prefix is pointed out'] = async s => {

@@ -75,6 +75,22 @@ reviews['a change set is typed, reviewed and committed without scripts'] = async
 	check(/\/acme\/commits\/\d+/.test(page.url()), page.url())
 }
 
+reviews['a change set is kept by its tab only'] = async s => {
+	const page = await s.user({token: world.Tokens.operator})
+	await page.goto('/reviewed/new/')
+	await page.fill('input[name=key]', 'a/collected')
+	await page.fill('textarea[name=value]', '"confidential"')
+	await page.click('button:has-text("Add to change set")')
+	await page.waitForFunction(() => document.querySelector('#cart .count').textContent === '1')
+	await page.reload()
+	same(await page.innerText('#cart .count'), '1', 'the counter after the page is loaded again')
+	same(await page.evaluate(() => JSON.stringify(localStorage)), '{}', 'what the browser keeps')
+	const other = await page.context().newPage()
+	await other.goto('/reviewed/keys/')
+	same(await other.innerText('#cart .count'), '', 'the counter of another tab')
+	await page.evaluate(() => sessionStorage.clear())
+}
+
 reviews['logging out discards the change set, if the user agrees'] = async s => {
 	const page = await s.user({token: world.Tokens.operator})
 	const questions = []
@@ -88,5 +104,5 @@ reviews['logging out discards the change set, if the user agrees'] = async s => 
 	await page.click('button:has-text("Log out")')
 	await page.waitForURL('**/login')
 	same(questions.join(), 'Log out and discard the change set?', 'the question')
-	same(await page.evaluate(() => JSON.stringify(localStorage)), '{}', 'what the browser keeps')
+	check(!(await page.evaluate(() => JSON.stringify({...sessionStorage, ...localStorage}))).includes('confidential'), 'the browser keeps the change set')
 }

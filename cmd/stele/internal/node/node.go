@@ -38,7 +38,6 @@ import (
 	"github.com/stelehq/stele/internal/ledger/verify"
 	"github.com/stelehq/stele/internal/projector"
 	"github.com/stelehq/stele/internal/witness"
-	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/stats"
 )
@@ -248,17 +247,15 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 	if n.http, err = net.Listen("tcp", cfg.HTTP); err != nil {
 		return n, fmt.Errorf("listen for HTTP: %w: choose another --http", err)
 	}
-	n.http = netutil.LimitListener(n.http, maxHTTPConnections)
-	if cfg.HTTPTLS != nil {
-		n.http = tls.NewListener(n.http, cfg.HTTPTLS)
-	}
+	n.http = conn.New(conn.Config{Max: maxHTTPConnections}, cfg.Log).HTTPListener(n.http, cfg.HTTPTLS)
 	if cfg.Web != "" && slices.Contains(cfg.Roles, RoleGateway) {
 		return n, n.openWeb(memory.Bodies)
 	}
 	return n, nil
 }
 
-// maxHTTPConnections bounds the connections for health and metrics.
+// maxHTTPConnections bounds the connections for health and metrics. Connections of callers have a
+// limit of their own, so that neither can keep the others out.
 const maxHTTPConnections = 256
 
 // held are the tenants that the replica holds: what is served, and the ledger's

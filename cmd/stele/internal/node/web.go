@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/internal/budget"
+	"github.com/stelehq/stele/internal/gateway"
 	"github.com/stelehq/stele/internal/gateway/body"
 	"github.com/stelehq/stele/internal/gateway/conn"
 	"github.com/stelehq/stele/internal/gateway/console"
@@ -33,7 +34,6 @@ type Console struct {
 type web struct {
 	listener net.Listener
 	conn     *grpc.ClientConn
-	watches  *grpc.ClientConn // of the REST API, which takes a stream for each
 	server   *http.Server
 	end      context.CancelFunc // of what is answered for as long as its caller listens
 }
@@ -42,15 +42,13 @@ func (n *Node) openWeb(share *budget.Divided) (err error) {
 	if n.web.listener, err = net.Listen("tcp", n.cfg.Web); err != nil {
 		return fmt.Errorf("listen for the web: %w: choose another --web", err)
 	}
-	n.web.listener = n.gateway.LimitHTTP(n.web.listener, n.cfg.HTTPTLS)
-	if n.web.conn, err = n.gateway.InProcess(); err != nil {
+	front := n.gateway.Front()
+	n.web.listener = front.Limit(n.web.listener, n.cfg.HTTPTLS)
+	if n.web.conn, err = front.Connect(); err != nil {
 		return err
 	}
-	if n.web.watches, err = n.gateway.InProcess(); err != nil {
-		return err
-	}
-	bodies := body.Memory{Share: share, Verify: n.cfg.Verifier.Verify}
-	api, err := rest.New(rest.Config{Calls: n.web.conn, Watches: n.web.watches, Bodies: bodies})
+	bodies := body.Memory{Share: share, Verify: front.Verify}
+	api, err := rest.New(rest.Config{Conn: n.web.conn, Bodies: bodies})
 	if err != nil {
 		return err
 	}
@@ -65,7 +63,7 @@ func (n *Node) openWeb(share *budget.Divided) (err error) {
 	mux := http.NewServeMux()
 	mux.Handle("/v1/", api)
 	mux.Handle("/", untimed(pages))
-	handler := n.owned(login.Cookies{Secure: secure}, rest.Exact(mux))
+	handler := owned(front, login.Cookies{Secure: secure}, rest.Exact(mux))
 	ctx, end := context.WithCancel(context.Background())
 	n.web.end = end
 	n.web.server = &http.Server{
@@ -79,14 +77,14 @@ func (n *Node) openWeb(share *budget.Divided) (err error) {
 
 // owned gives a connection to the caller of its first request with a valid token, as the gateway
 // does with the connections of gRPC.
-func (n *Node) owned(cookies login.Cookies, next http.Handler) http.Handler {
+func owned(front gateway.Front, cookies login.Cookies, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		token, err := identity.Bearer(r.Header.Values("Authorization"))
 		if err != nil {
 			token = cookies.Token(r)
 		}
 		if token != "" {
-			if p, err := n.cfg.Verifier.Verify(token); err == nil {
+			if p, err := front.Verify(token); err == nil {
 				if err := conn.FromHTTP(r.Context()).Authenticated(p.Owner()); err != nil {
 					w.Header().Set("Connection", "close")
 					http.Error(w, err.Error(), http.StatusTooManyRequests)
@@ -119,10 +117,8 @@ func (w *web) close() {
 			w.server.Close()
 		}
 	}
-	for _, c := range []*grpc.ClientConn{w.conn, w.watches} {
-		if c != nil {
-			c.Close()
-		}
+	if w.conn != nil {
+		w.conn.Close()
 	}
 	if w.listener != nil {
 		w.listener.Close()

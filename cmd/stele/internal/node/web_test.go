@@ -5,17 +5,17 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/stelehq/stele/cmd/stele/internal/node"
+	"github.com/stelehq/stele/internal/gateway/conn"
 	"github.com/stelehq/stele/internal/gateway/identity"
 )
 
-// Connections to the web are limited like gRPC connections: without a valid token, they use up the
-// budget of their address.
-func TestWeb_ConnectionsAreLimited(t *testing.T) {
+// startWeb runs a node with all addresses, and returns what mints its tokens.
+func startWeb(t *testing.T, connections conn.Config) (*node.Node, *identity.Signer) {
+	t.Helper()
 	signer, err := identity.OpenSigner(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -25,7 +25,7 @@ func TestWeb_ConnectionsAreLimited(t *testing.T) {
 		t.Fatal(err)
 	}
 	n, err := node.Start(t.Context(), node.Config{
-		Data: t.TempDir(), Listen: "127.0.0.1:0", HTTP: "127.0.0.1:0", Web: "127.0.0.1:0", Roles: []string{node.RoleLedger, node.RoleGateway}, Verifier: verifier, Log: quiet,
+		Data: t.TempDir(), Listen: "127.0.0.1:0", HTTP: "127.0.0.1:0", Web: "127.0.0.1:0", Roles: []string{node.RoleLedger, node.RoleGateway}, Verifier: verifier, Connections: connections, Log: quiet,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -39,63 +39,88 @@ func TestWeb_ConnectionsAreLimited(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	token, err := signer.Mint(identity.Claims{Subject: "ann", Tenant: "acme", Roles: []identity.Role{identity.Reader}, TTL: time.Hour})
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	_, port, err := net.SplitHostPort(n.Web())
-	if err != nil {
-		t.Fatal(err)
-	}
-	const budget = 2000 // of one address
-	for name, headers := range map[string]http.Header{"a token": {"Authorization": {"Bearer " + token}}, "a session": {"Cookie": {"stele-" + port + "-session=" + token}}} {
-		for range budget * 3 / 4 {
-			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+n.Web()+"/v1/status", nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			req.Header = headers
-			resp, err := client.Do(req)
-			if err != nil {
-				t.Fatalf("with %s: %v", name, err)
-			}
-			resp.Body.Close()
-		}
-	}
-	if got := metric(t, n.HTTP(), "stele_connections_delayed_total"); got != "0" {
-		t.Errorf("%s of %d connections with a valid token were delayed", got, 2*budget*3/4)
-	}
-	// The budget refills while they are made, so their number depends on the machine.
-	until(t, "a delayed connection", func() bool {
-		for range 500 {
-			c, err := net.Dial("tcp", n.Web())
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { c.Close() })
-		}
-		return metric(t, n.HTTP(), "stele_connections_delayed_total") != "0"
-	})
+	return n, signer
 }
 
-// metric is a metric without labels, as text.
-func metric(t *testing.T, address, name string) string {
-	t.Helper()
-	resp, err := http.Get("http://" + address + "/metrics")
-	if err != nil {
-		t.Fatal(err)
+// Connections to the web are limited like gRPC connections: one address cannot have all of them without
+// a valid token, in a header or in the cookie of a session.
+func TestWeb_ConnectionsAreLimited(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		headers func(token, port string) http.Header
+		most    int
+	}{
+		{"token", func(token, _ string) http.Header { return http.Header{"Authorization": {"Bearer " + token}} }, 8},
+		{"session", func(token, port string) http.Header {
+			return http.Header{"Cookie": {"stele-" + port + "-session=" + token}}
+		}, 8},
+		{"none", func(string, string) http.Header { return nil }, 6},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			n, signer := startWeb(t, conn.Config{Max: 8})
+			token, err := signer.Mint(identity.Claims{Subject: "ann", Tenant: "acme", Roles: []identity.Role{identity.Reader}, TTL: time.Hour})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, port, err := net.SplitHostPort(n.Web())
+			if err != nil {
+				t.Fatal(err)
+			}
+			served := 0
+			for range 9 {
+				transport := &http.Transport{} // with a connection of its own, which stays open
+				t.Cleanup(transport.CloseIdleConnections)
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+n.Web()+"/v1/status", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				req.Header = test.headers(token, port)
+				resp, err := (&http.Client{Timeout: 30 * time.Second, Transport: transport}).Do(req)
+				if err != nil {
+					break
+				}
+				if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+					t.Fatal(err)
+				}
+				resp.Body.Close()
+				served++
+			}
+			if served != test.most {
+				t.Errorf("%d connections of one address were served, want %d", served, test.most)
+			}
+		})
 	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
+}
+
+// One address has a part of the connections to --http, and leaves the others to others.
+func TestHTTP_OneAddressLeavesConnections(t *testing.T) {
+	n, _ := startWeb(t, conn.Config{})
+	const all, most, made = 256, 192, 300
+	refused := make(chan struct{}, made)
+	for range made {
+		c, err := net.Dial("tcp", n.HTTP())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		go func() {
+			c.Read(make([]byte, 1))
+			refused <- struct{}{}
+		}()
 	}
-	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(line, name+" "); ok {
-			return strings.TrimSpace(value)
+	deadline := time.After(5 * time.Second) // before the server gives up those that send nothing
+	for i := range made - most {
+		select {
+		case <-refused:
+		case <-deadline:
+			t.Fatalf("%d connections of %d were refused", i, made)
 		}
 	}
-	t.Fatalf("metric %s not found", name)
-	return ""
+	other := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DialContext: other.DialContext, DisableKeepAlives: true}}
+	resp, err := client.Get("http://" + n.HTTP() + "/healthz")
+	if err != nil {
+		t.Fatalf("another address, with %d connections of %d in use: %v", most, all, err)
+	}
+	resp.Body.Close()
 }

@@ -177,7 +177,7 @@ func (h *Pages) revoke(v *page.View, s *tokensView) error {
 			effect = "The token with the id " + r.ID + " is rejected from now on, in every tenant. Its streams end."
 		default:
 			r.Before = time.Now().UTC().Truncate(time.Second).Add(time.Second)
-			effect = "All tokens of " + r.Subject + " that were issued until now are rejected, in every tenant. Their streams end. A new login gets a token that is accepted."
+			effect = "All tokens of " + r.Subject + " that were issued until now are rejected, in every tenant. So are those of " + r.Subject + "/..., which it has minted. Their streams end. A new login gets a token that is accepted."
 		}
 		entries = append(entries, r)
 		s.message = "Revoke tokens of " + r.Subject + r.ID

@@ -1,5 +1,5 @@
-// The change set that a user collects over the pages of keys. This browser keeps it, for
-// each tenant and user, until it is committed.
+// The change set that a user collects over the pages of keys. The tab keeps it, for each tenant
+// and user, until it is committed. Its values may be secret, so that they do not outlive the tab.
 "use strict";
 
 (() => {
@@ -7,12 +7,12 @@
   const name = `stele changes of ${connection.dataset.user} in ${connection.dataset.tenant}`;
 
   function collected() {
-    try { return JSON.parse(localStorage.getItem(name)) ?? []; } catch { return []; }
+    try { return JSON.parse(sessionStorage.getItem(name)) ?? []; } catch { return []; }
   }
 
   function keep(rows) {
     try {
-      localStorage.setItem(name, JSON.stringify(rows));
+      sessionStorage.setItem(name, JSON.stringify(rows));
     } catch {
       alert("The change set is too large for this browser to keep: commit it in parts.");
       return false;
@@ -95,18 +95,17 @@
   const committed = new URLSearchParams(location.search).get("committed");
   if (committed) keep(collected().filter((row) => row.sent !== committed));
 
-  // Values may be confidential, so that they do not stay after the session.
+  // Nor do they outlive the session.
   document.addEventListener("submit", (event) => {
     if (event.target.getAttribute("action") !== "/logout") return;
-    const names = Object.keys(localStorage).filter((other) => other.startsWith(`stele changes of ${connection.dataset.user} in `));
-    const kept = names.some((other) => localStorage.getItem(other) !== "[]");
+    const names = Object.keys(sessionStorage).filter((other) => other.startsWith(`stele changes of ${connection.dataset.user} in `));
+    const kept = names.some((other) => sessionStorage.getItem(other) !== "[]");
     if (kept && !confirm("Log out and discard the change set?")) event.preventDefault();
-    else for (const other of names) localStorage.removeItem(other);
+    else for (const other of names) sessionStorage.removeItem(other);
   });
 
   if (page()?.dataset.collected === "sent") save();
   fill();
   document.addEventListener("stele:shown", fill);
-  window.addEventListener("storage", (event) => { if (event.key === name) fill(); });
   window.addEventListener("pageshow", fill);
 })();

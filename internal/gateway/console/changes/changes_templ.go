@@ -40,7 +40,7 @@ func formPage(v *page.View, s *set) templ.Component {
 			templ_7745c5c3_Var1 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 1, "<h1>Change set</h1><p class=\"small\">Keys that are set and deleted by one commit. <span class=\"needs-js\">The buttons “Add to change set” on the pages of keys add to it; this browser keeps it until it is committed.</span></p>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 1, "<h1>Change set</h1><p class=\"small\">Keys that are set and deleted by one commit. <span class=\"needs-js\">The buttons “Add to change set” on the pages of keys add to it; this tab of the browser keeps it until it is committed, or the tab is closed.</span></p>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

@@ -21,8 +21,7 @@ import (
 )
 
 const (
-	// maxWatches run at a time. Each is a stream of the connection to the gateway, which
-	// the pages' calls also need.
+	// maxWatches run at a time. Each is a stream of the gateway, which other callers also need.
 	maxWatches = 500
 	// maxTenants is how many tenants one browser watches.
 	maxTenants = 20

@@ -20,12 +20,12 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/cli/trust"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/internal/durable"
+	"github.com/stelehq/stele/internal/gateway/conn"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/ledger/proof"
 	"github.com/stelehq/stele/internal/netaddr"
 	"github.com/stelehq/stele/internal/witness"
 	"golang.org/x/mod/sumdb/note"
-	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -92,9 +92,10 @@ func runWitness(ctx context.Context, out, errOut io.Writer, o witnessServerOptio
 		return errors.Join(fmt.Errorf("listen: %w: choose another --listen", err), w.Close())
 	}
 	scheme := "http"
-	if l = netutil.LimitListener(l, maxWitnessConnections); serverTLS != nil {
-		l, scheme = tls.NewListener(l, serverTLS), "https"
+	if serverTLS != nil {
+		scheme = "https"
 	}
+	l = conn.New(conn.Config{Max: maxWitnessConnections}, log).HTTPListener(l, serverTLS)
 	fmt.Fprintf(out, "the witness %s cosigns checkpoints at %s://%s\nkey %s\n", key.Name(), scheme, l.Addr(), key)
 	if err := durable.Publish(filepath.Join(o.data, "witness.pub"), []byte(key.String()+"\n")); err != nil {
 		return errors.Join(err, l.Close(), w.Close())
