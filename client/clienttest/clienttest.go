@@ -93,7 +93,7 @@ func (s *Server) open(dir string) (err error) {
 	return err
 }
 
-// Close stops all of it.
+// Close stops the ledger and its gateway.
 func (s *Server) Close() {
 	for _, g := range s.gateways {
 		g.close()

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// patience is how long an Acquire waits for room.
-const patience = 5 * time.Second
+// acquireTimeout is how long an Acquire waits for room.
+const acquireTimeout = 5 * time.Second
 
 // ExhaustedError refuses a use of memory that does not fit into its share.
 type ExhaustedError struct {
@@ -86,7 +86,7 @@ func (s *Share) acquire(ctx context.Context, n int64, bounded bool) error {
 	s.waiters, s.waiting = append(s.waiters, w), s.waiting+w.counted
 	s.mu.Unlock()
 
-	wait, cancel := context.WithTimeout(ctx, patience)
+	wait, cancel := context.WithTimeout(ctx, acquireTimeout)
 	defer cancel()
 	if s.short != nil {
 		defer context.AfterFunc(wait, s.short)() // once more, if it gives up

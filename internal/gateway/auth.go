@@ -212,7 +212,7 @@ func (g interceptor) handleStream(srv any, ss grpc.ServerStream, call *grpc.Stre
 	}
 	leave, ok := g.streams.Take(c.Owner(), c.Subject)
 	if !ok {
-		return status.Errorf(codes.ResourceExhausted, "no more streams for you here, of the %d that all callers share: use fewer, or another gateway", g.cfg.Budget.Streams)
+		return status.Errorf(codes.ResourceExhausted, "you have too many streams here: all callers share %d; use fewer, or another gateway", g.cfg.Budget.Streams)
 	}
 	defer leave()
 	ctx, cancel := context.WithDeadline(policy.WithCaller(ss.Context(), c), c.Expires)
@@ -224,7 +224,7 @@ func (g interceptor) handleStream(srv any, ss grpc.ServerStream, call *grpc.Stre
 	if err != nil {
 		return err
 	}
-	if !m.AdmittedByHandler && c.Visits(c.Tenant) {
+	if !m.AdmittedByHandler && c.ActsFor(c.Tenant) {
 		if err := g.policy.Record(ctx, c, m, c.Tenant, policy.Asked{}, 0); err != nil {
 			return err
 		}
