@@ -20,7 +20,7 @@ func (c *Client) advance(revision uint64, id []byte, d *draft, keys map[string]b
 			e, set := next.get(key)
 			var err error
 			next.slots[i], err = c.bound[i].decode(before.slots[i], e, set)
-			c.complain(err)
+			c.logUnusable(err)
 		}
 	}
 	c.state.Store(next)

@@ -77,8 +77,8 @@ type Client struct {
 	moved       chan struct{}   // closed when the revision changes; nil while no caller waits
 }
 
-// patience is how long Open waits for a gateway when it has the state of a file.
-const patience = 2 * time.Second
+// openTimeout is how long Open waits for a gateway when it has the state of a file.
+const openTimeout = 2 * time.Second
 
 // Open returns a client that has a state: a gateway's or, if none answers within two
 // seconds, the file's. Without a file it waits for a gateway until ctx ends, or returns an
@@ -117,7 +117,7 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 
 // start returns when there is a state that may be read.
 func (c *Client) start(ctx context.Context) error {
-	enough := time.NewTimer(patience)
+	enough := time.NewTimer(openTimeout)
 	defer enough.Stop()
 	for {
 		var err error
@@ -216,7 +216,7 @@ func (c *Client) bind(b bound) int {
 	s := *c.state.Load()
 	e, set := s.get(b.name())
 	slot, err := b.decode(nil, e, set)
-	c.complain(err)
+	c.logUnusable(err)
 	s.slots = append(slices.Clip(s.slots), slot)
 	c.bound = append(c.bound, b)
 	c.slotsOf[b.name()] = append(c.slotsOf[b.name()], len(s.slots)-1)
@@ -224,7 +224,7 @@ func (c *Client) bind(b bound) int {
 	return len(s.slots) - 1
 }
 
-func (c *Client) complain(err error) {
+func (c *Client) logUnusable(err error) {
 	if err != nil {
 		c.cfg.Log.Warn("a setting cannot be used: its last good value stays in force, or the program's own", "error", err)
 	}

@@ -15,7 +15,7 @@ func TestDependencies_NoServerCode(t *testing.T) {
 	}
 	deps := strings.Fields(string(out))
 	if !slices.Contains(deps, "github.com/stelehq/stele/schemas/stele/v1") {
-		t.Fatalf("go list tells of %d packages, and the schemas are not among them", len(deps))
+		t.Fatalf("go list shows %d packages, without the schemas", len(deps))
 	}
 	allowed := []string{"github.com/stelehq/stele/client", "github.com/stelehq/stele/schemas/", "google.golang.org/", "buf.build/gen/", "golang.org/x/",
 		"github.com/google/uuid", "github.com/stelehq/stele/internal/netaddr"}

@@ -84,7 +84,7 @@ func TestReconnect_ClientsAreSpread(t *testing.T) {
 	// They come within half a second. That all of them are in a fifth of it by chance
 	// happens once in 10^15 runs.
 	if spread := back[clients-1].Sub(back[0]); spread < 100*time.Millisecond {
-		t.Errorf("%d clients came back within %s", clients, spread)
+		t.Errorf("%d clients reconnected within %s", clients, spread)
 	}
 	w := open(t, s.Config("acme"))
 	set(t, w, "a/b", 1)

@@ -56,7 +56,7 @@ func TestFile_IsLoaded(t *testing.T) {
 		t.Errorf("it has %+v at %d, and says %s", e, c.Status().Revision, log)
 	}
 	if e, _ := c.Get("a/s"); !e.Secret {
-		t.Error("a secret is none any more")
+		t.Error("a secret is not marked as secret any more")
 	}
 	if got := c.known.Load().current; !got.Equal(time.Unix(1764000000, 5)) {
 		t.Errorf("it was current at %s", got)

@@ -17,7 +17,7 @@ func (f *follower) take(resp *stelev1.WatchResponse, began time.Time) error {
 		if have := c.state.Load().revision; !f.initial && f.head > have+maxReplay {
 			return errFarBehind
 		}
-		if err := f.hear(e.Created.Snapshot, began); err != nil {
+		if err := f.reported(e.Created.Snapshot, began); err != nil {
 			return err
 		}
 	case *stelev1.WatchResponse_State:
@@ -35,7 +35,7 @@ func (f *follower) take(resp *stelev1.WatchResponse, began time.Time) error {
 		c.pass(e.Progress.Snapshot.GetRevision(), e.Progress.Snapshot.GetId())
 		f.settle()
 		if asked := f.answered(); !asked.IsZero() {
-			if err := f.hear(e.Progress.Snapshot, asked); err != nil {
+			if err := f.reported(e.Progress.Snapshot, asked); err != nil {
 				return err
 			}
 		}
@@ -59,8 +59,8 @@ func (f *follower) answered() time.Time {
 	return asked
 }
 
-// hear records a gateway's report of its own knowledge, at a time or later.
-func (f *follower) hear(s *stelev1.Snapshot, at time.Time) error {
+// reported records a gateway's report of its own knowledge, at a time or later.
+func (f *follower) reported(s *stelev1.Snapshot, at time.Time) error {
 	age := s.GetAge().AsDuration()
 	if (s.GetStale() || age > maxGatewayAge) && f.better() {
 		return errWorse

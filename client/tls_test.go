@@ -40,7 +40,7 @@ func TestOpen_TLS(t *testing.T) {
 		c.Close()
 		t.Error("a gateway with a self-signed certificate was accepted")
 	} else if !strings.Contains(err.Error(), "certificate") {
-		t.Errorf("the error does not tell of the certificate: %v", err)
+		t.Errorf("the error does not name the certificate: %v", err)
 	}
 }
 

@@ -94,7 +94,7 @@ func (s *Server) open(dir, listen string) (err error) {
 	return err
 }
 
-// Close stops all of it.
+// Close stops the ledger and its gateway.
 func (s *Server) Close() {
 	for _, g := range s.gateways {
 		g.close()

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// patience is how long an Acquire waits for room.
-const patience = 5 * time.Second
+// acquireTimeout is how long an Acquire waits for room.
+const acquireTimeout = 5 * time.Second
 
 // ExhaustedError refuses a use of memory that does not fit into its share.
 type ExhaustedError struct {
@@ -116,7 +116,7 @@ func (s *Share) acquire(ctx context.Context, name string, n int64, bounded bool)
 	}
 	s.mu.Unlock()
 
-	wait, cancel := context.WithTimeout(ctx, patience)
+	wait, cancel := context.WithTimeout(ctx, acquireTimeout)
 	defer cancel()
 	if s.short != nil {
 		defer context.AfterFunc(wait, s.short)() // once more, if it gives up

@@ -227,7 +227,7 @@ func (g interceptor) handleStream(srv any, ss grpc.ServerStream, call *grpc.Stre
 	if err != nil {
 		return err
 	}
-	if !m.AdmittedByHandler && c.Visits(c.Tenant) {
+	if !m.AdmittedByHandler && c.ActsFor(c.Tenant) {
 		if err := g.policy.Record(ctx, c, m, c.Tenant, policy.Asked{}, 0); err != nil {
 			return err
 		}

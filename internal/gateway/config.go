@@ -207,7 +207,7 @@ func (s configService) page(ctx context.Context, req *stelev1.ListRequest, patte
 		if err != nil {
 			return nil, err
 		}
-		n := len(shown.Key) + len(shown.Value) // of what is shown: a page says nothing of a secret's length
+		n := len(shown.Key) + len(shown.Value) // of what is shown: a page says nothing about a secret's length
 		if err := b.add(n); err != nil {
 			return nil, err
 		}

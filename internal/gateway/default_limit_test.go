@@ -24,7 +24,7 @@ func TestCommits_FitDefaultMessageLimit(t *testing.T) {
 	defer conn.Close()
 	raw := *f
 	raw.conn, raw.config, raw.ledger = conn, stelev1.NewConfigClient(conn), stelev1.NewLedgerClient(conn)
-	ctx := f.visitor(t)
+	ctx := f.actingOperator(t)
 
 	medium := set("m/1", `"`+strings.Repeat("x", ledger.MaxValue-100)+`"`, "m/2", `"`+strings.Repeat("x", ledger.MaxValue-100)+`"`)
 	largest := func(id string) *stelev1.CommitRequest {

@@ -217,7 +217,7 @@ func TestRequests_Invalid(t *testing.T) {
 		{"get: unknown key", get(&stelev1.GetRequest{Key: "nowhere"}), codes.NotFound, "", "nowhere is not set in acme@1"},
 		{"get: revision in the future", get(&stelev1.GetRequest{Key: "there", At: atRevision(99)}), codes.OutOfRange, "", "the head is acme@1"},
 		{"get: revision 0", get(&stelev1.GetRequest{Key: "there", At: atRevision(0)}), codes.NotFound, "", "there is not set in acme@0"},
-		{"get: no moment", get(&stelev1.GetRequest{Key: "there", At: &stelev1.At{}}), codes.InvalidArgument, "at.point", ""},
+		{"get: neither a revision nor a time", get(&stelev1.GetRequest{Key: "there", At: &stelev1.At{}}), codes.InvalidArgument, "at.point", ""},
 		{"get: before the first commit", get(&stelev1.GetRequest{Key: "there", At: &stelev1.At{Point: &stelev1.At_Time{Time: timestamppb.New(time.Unix(0, 0))}}}),
 			codes.OutOfRange, "", "its first is of"},
 		{"get: impossible time", get(&stelev1.GetRequest{Key: "there", At: &stelev1.At{Point: &stelev1.At_Time{Time: &timestamppb.Timestamp{Nanos: -1}}}}),

@@ -32,7 +32,7 @@ func (g *Gateway) Reports() []*stelev1.GatewayStatus {
 // maxStopped is the longest reason, or description of damage, that a report has, in bytes.
 const maxStopped = 500
 
-// report is what this gateway says of itself to others.
+// report is what this gateway reports about itself to others.
 func (g *Gateway) report() *stelev1.GatewayStatus {
 	host, _ := os.Hostname() // empty is fine: the address stays
 	r := &stelev1.GatewayStatus{

@@ -127,7 +127,7 @@ func TestCheckAccess_NamesTheGrant(t *testing.T) {
 	if got := check("write", ""); got.Allowed || got.Reason != `alice may not write everything in acme, only keys under "a/"` {
 		t.Errorf("write everything: %v", got)
 	}
-	if got := check("audit", "a/"); got.Allowed || got.Reason != `no grant of acme lets alice audit there; its roles are reader` {
+	if got := check("audit", "a/"); got.Allowed || got.Reason != `no grant of acme allows alice to audit there; its roles are reader` {
 		t.Errorf("audit: %v", got)
 	}
 	for want, req := range map[string]*stelev1.CheckAccessRequest{

@@ -155,7 +155,7 @@ func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommits
 		if req.OnlyMatchingChanges {
 			changes = slices.DeleteFunc(slices.Clone(changes), func(ch ledger.Change) bool { return !asked(ch) })
 		}
-		n := listed(redact.Changes(changes), req.OmitValues) // of what is shown: it says nothing of a secret's length
+		n := listed(redact.Changes(changes), req.OmitValues) // of what is shown: it says nothing about a secret's length
 		info, err := infoOf(v, c, sees, redact, changes[:n], req.PreviousValues, req.Encoded)
 		if err != nil {
 			return nil, err

@@ -115,7 +115,7 @@ func TestCountCommits(t *testing.T) {
 	}{
 		{"all", &stelev1.CountCommitsRequest{Spans: 4}, 0, []uint64{3, 4, 4, 6}},
 		{"a part", &stelev1.CountCommitsRequest{Since: at(1), Until: at(91), Spans: 3}, 1, []uint64{4, 4, 5}},
-		{"one moment", &stelev1.CountCommitsRequest{Since: at(1), Until: at(1), Spans: 1}, 1, []uint64{3}},
+		{"one instant", &stelev1.CountCommitsRequest{Since: at(1), Until: at(1), Spans: 1}, 1, []uint64{3}},
 		{"before the first", &stelev1.CountCommitsRequest{Since: at(-60), Until: at(-30), Spans: 2}, 0, []uint64{0, 0}},
 	} {
 		got, err := f.ledger.CountCommits(admin, tc.req)
@@ -378,7 +378,7 @@ func TestAt_OutsideOfTheHistory(t *testing.T) {
 		{"diff from before the first commit", diff(atTime(time.Unix(1, 0)), nil), codes.OutOfRange, "its first is of"},
 		{"diff from a time that no calendar of ours has", diff(atTime(time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)), nil), codes.OutOfRange, "its first is of"},
 		{"diff to tomorrow", diff(atRevision(1), tomorrow), codes.OutOfRange, "in the future"},
-		{"diff from no moment", diff(nil, nil), codes.InvalidArgument, "from"},
+		{"diff from neither a revision nor a time", diff(nil, nil), codes.InvalidArgument, "from"},
 		{"log that ends before it begins", log(atRevision(3), atRevision(2)), codes.InvalidArgument, "range is empty"},
 		{"log since tomorrow", log(tomorrow, nil), codes.OutOfRange, "in the future"},
 		{"log since a revision that is not there", log(atRevision(5), nil), codes.OutOfRange, "acme@5 is in the future"},
@@ -396,7 +396,7 @@ func TestAt_OutsideOfTheHistory(t *testing.T) {
 			if err := tc.call(ctx); status.Code(err) != tc.code || !strings.Contains(status.Convert(err).Message(), tc.text) {
 				t.Errorf("%v\nwant %s with %q", err, tc.code, tc.text)
 			}
-			// Another tenant's moments are its own.
+			// Another tenant's history does not answer.
 			if err := tc.call(f.as(t, "other", identity.Writer)); err == nil || strings.Contains(err.Error(), "acme") {
 				t.Errorf("for a tenant without a commit: %v", err)
 			}

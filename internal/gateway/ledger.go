@@ -33,7 +33,7 @@ var errNoLedger = fmt.Errorf("%w: this gateway takes no writes; send them to one
 func changeSet(c Caller, viewer *policy.Viewer, req *stelev1.CommitRequest) (ledger.ChangeSet, error) {
 	cs := ledger.ChangeSet{
 		Author:     c.Subject,
-		ByOperator: c.Visits(c.Tenant),
+		ByOperator: c.ActsFor(c.Tenant),
 		Message:    req.Message,
 		RequestID:  req.RequestId,
 		Viewer:     viewer,
@@ -179,7 +179,7 @@ func (s submitted) wait(ctx context.Context) (*stelev1.CommitResponse, error) {
 // again with the same request id.
 func recorded(ctx context.Context, viewer *policy.Viewer, committed bool, err error) error {
 	if errors.Is(err, ledger.ErrUnknownOutcome) || ctx.Err() != nil {
-		return err // it says nothing of any value
+		return err // it says nothing about any value
 	}
 	lost := viewer.Record(ctx, 0)
 	switch {
@@ -427,7 +427,7 @@ func (s ledgerService) addTenantStatus(ctx context.Context, resp *stelev1.GetSta
 			resp.Principal.Allowed = append(resp.Principal.Allowed, &stelev1.Allowed{Operation: string(policy.Operations[i]), Prefixes: s.Strings()})
 		}
 	}
-	if resp.Unrouted, resp.UnroutedKeys, err = s.unrouted(c); err != nil || !c.Visits(c.Tenant) {
+	if resp.Unrouted, resp.UnroutedKeys, err = s.unrouted(c); err != nil || !c.ActsFor(c.Tenant) {
 		return err
 	}
 	if g.policy.Record(ctx, c, policy.Methods[stelev1.Ledger_GetStatus_FullMethodName], c.Tenant, policy.Asked{Keys: resp.UnroutedKeys}, 0) != nil {

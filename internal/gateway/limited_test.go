@@ -39,7 +39,7 @@ func startLimited(t *testing.T) (f *fixture, alice, owner context.Context) {
 	commit("open message", "open-id", "open/a", `"1"`, "open/b", `"1"`)
 	commit("hidden message", "hidden-id", "open/a", `"2"`, "closed/hidden", `"hidden 2"`)
 	commit("more", "", "open/b", `"3"`)
-	commit("hidden, too", "", "closed/hidden", `"hidden 4"`, "open", `"hidden: no key under open/"`)
+	commit("also hidden", "", "closed/hidden", `"hidden 4"`, "open", `"hidden: no key under open/"`)
 	return f, alice, owner
 }
 
@@ -98,7 +98,7 @@ func (f *fixture) limitedCases(t *testing.T) []limitedCase {
 		return func(ctx context.Context) (proto.Message, error) {
 			answers := f.read(t, ctx, &stelev1.ReadRequest{Keys: keys}, &stelev1.ReadRequest{Keys: []string{"open/a"}})
 			if len(answers) != 2 || answers[1].Error != nil {
-				t.Errorf("the stream does not go on after %v: %v", keys, answers)
+				t.Errorf("the stream does not continue after %v: %v", keys, answers)
 			}
 			return answers[0], status.ErrorProto(answers[0].Error)
 		}
@@ -319,7 +319,7 @@ func TestPrefixes_PartOfACommit(t *testing.T) {
 		t.Errorf("the log is %v, %v", list, err)
 	}
 	if list, err = f.ledger.ListCommits(alice, &stelev1.ListCommitsRequest{Grep: "message"}); err != nil || len(list.Commits) != 1 || list.Commits[0].Commit.Revision != 1 {
-		t.Errorf("the log of a text that is in a hidden message, too: %v, %v", list, err)
+		t.Errorf("the log of a text that a hidden message also has: %v, %v", list, err)
 	}
 	blame, err := f.ledger.Blame(alice, &stelev1.BlameRequest{Prefix: "open/"})
 	if err != nil || len(blame.Entries) != 2 || blame.Entries[0].Message != "" || blame.Entries[0].Author != "owner" || blame.Entries[1].Message != "more" {

@@ -151,7 +151,7 @@ func TestLimits_OnlyTheTenantOverALimitIsRejected(t *testing.T) {
 	}{
 		{"calls", `{"requests_per_second":0.001}`, get, "requests_per_second", 1},
 		{"calls with a burst", `{"requests_per_second":0.001,"burst":5}`, get, "requests_per_second", 5},
-		{"writes are requests, too", `{"requests_per_second":0.001,"burst":2}`, write, "requests_per_second", 2},
+		{"writes also count as requests", `{"requests_per_second":0.001,"burst":2}`, write, "requests_per_second", 2},
 		{"a stream's requests", `{"requests_per_second":0.001,"burst":3}`, read, "requests_per_second", 0},
 		{"streams", `{"requests_per_second":0.001,"burst":4}`, read, "requests_per_second", 1},
 		{"a watch stream's requests", `{"requests_per_second":0.001,"burst":4}`, watch, "requests_per_second", 1},
@@ -398,7 +398,7 @@ func TestLimits_UnreadAnswersAreBounded(t *testing.T) {
 	w := httptest.NewRecorder()
 	f.gateway.HTTP().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	if !strings.Contains(w.Body.String(), `stele_over_limit_total{limit="unsent_bytes"}`) {
-		t.Error("the metrics do not tell of it")
+		t.Error("the metrics do not count it")
 	}
 }
 
@@ -478,8 +478,8 @@ func TestStreams_Shares(t *testing.T) {
 	}
 }
 
-// A stream gives back its place, whatever ends it.
-func TestStreams_FailedOnesLeaveTheirPlaces(t *testing.T) {
+// A stream releases its slot, whatever ends it.
+func TestStreams_FailedOnesReleaseTheirSlots(t *testing.T) {
 	t.Parallel()
 	var unrecorded atomic.Bool
 	var f *fixture
@@ -530,7 +530,7 @@ func TestStreams_FailedOnesLeaveTheirPlaces(t *testing.T) {
 		"no record": {func() error {
 			unrecorded.Store(true)
 			defer unrecorded.Store(false)
-			stream, err := f.ledger.CommitStream(f.visitor(t))
+			stream, err := f.ledger.CommitStream(f.actingOperator(t))
 			if err != nil {
 				return err
 			}

@@ -69,7 +69,7 @@ func (s ledgerService) ListReads(ctx context.Context, req *stelev1.ListReadsRequ
 		}
 		seen := (policy.Asked{Keys: record.Keys, Prefixes: record.Prefixes}).Under(sees)
 		if !sees.Everywhere() && seen.Nothing() {
-			continue // the page says nothing of it, not by its length either
+			continue // the page says nothing about it, not by its length either
 		}
 		if len(resp.Reads) == limit || size > view.MaxPageBytes {
 			resp.NextPageToken = strconv.FormatUint(uint64(m.Sequence)+1, 10) // it is the first of the next page

@@ -13,8 +13,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// visitor is a context of an operator who acts for a tenant that is not its own.
-func (f *fixture) visitor(t testing.TB) context.Context {
+// actingOperator is a context of an operator who acts for a tenant that is not its own.
+func (f *fixture) actingOperator(t testing.TB) context.Context {
 	return bearer(t.Context(), f.token(t, identity.Claims{Subject: "olga", Roles: []identity.Role{identity.Operator}}), "as-tenant", "acme")
 }
 
@@ -23,11 +23,11 @@ func (f *fixture) visitor(t testing.TB) context.Context {
 // record.
 func TestOperator_CallsForATenantAreRecorded(t *testing.T) {
 	f := startRecorded(t)
-	visitor, auditor := f.visitor(t), f.as(t, "acme", identity.Auditor)
+	acting, auditor := f.actingOperator(t), f.as(t, "acme", identity.Auditor)
 	f.twoCommits(t, f.as(t, "acme", identity.Writer))
 	before := len(f.recorded(t, auditor))
 	for _, tc := range f.recordCases(t) {
-		err := tc.call(visitor) // failures are also recorded
+		err := tc.call(acting) // failures are also recorded
 		var got []string
 		all := f.recorded(t, auditor)
 		for _, r := range all[before:] {
@@ -56,7 +56,7 @@ func TestOperator_CallsForATenantAreRecorded(t *testing.T) {
 // tenant's own callers does not, not even of one who is an operator elsewhere.
 func TestOperator_CommitNamesTheRole(t *testing.T) {
 	f := startRecorded(t)
-	visitor := f.visitor(t)
+	acting := f.actingOperator(t)
 	stream := func(ctx context.Context) {
 		s, err := f.ledger.CommitStream(ctx)
 		if err != nil {
@@ -71,12 +71,12 @@ func TestOperator_CommitNamesTheRole(t *testing.T) {
 	}
 	f.commit(t, f.as(t, "acme", identity.Writer), set("a", "1"))
 	f.commit(t, f.as(t, "acme", identity.Operator), set("a", "1.5"))
-	f.commit(t, visitor, set("a", "2"))
-	stream(visitor)
-	if _, err := f.ledger.Rollback(visitor, &stelev1.RollbackRequest{To: atRevision(1)}); err != nil {
+	f.commit(t, acting, set("a", "2"))
+	stream(acting)
+	if _, err := f.ledger.Rollback(acting, &stelev1.RollbackRequest{To: atRevision(1)}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.ledger.Revert(visitor, &stelev1.RevertRequest{Revisions: []uint64{5}}); err != nil {
+	if _, err := f.ledger.Revert(acting, &stelev1.RevertRequest{Revisions: []uint64{5}}); err != nil {
 		t.Fatal(err)
 	}
 	list, err := f.ledger.ListCommits(f.as(t, "acme", identity.Reader), &stelev1.ListCommitsRequest{})
@@ -104,12 +104,12 @@ func TestOperator_UnrecordedCallIsRejected(t *testing.T) {
 	acme := f.as(t, "acme", identity.Writer)
 	f.commit(t, acme, set("a", "1"))
 	f.node.Conn.Close()
-	visitor := f.visitor(t)
+	acting := f.actingOperator(t)
 	get := func(ctx context.Context) error {
 		_, err := f.config.Get(ctx, &stelev1.GetRequest{Key: "a"})
 		return err
 	}
-	err := get(visitor)
+	err := get(acting)
 	if status.Code(err) != codes.Unavailable {
 		t.Fatalf("Get by an operator: %v", err)
 	}
@@ -118,7 +118,7 @@ func TestOperator_UnrecordedCallIsRejected(t *testing.T) {
 			t.Errorf("the error of a Get by an operator does not say %q: %v", part, err)
 		}
 	}
-	stream, err := f.ledger.CommitStream(visitor)
+	stream, err := f.ledger.CommitStream(acting)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func TestOperator_UnrecordedCallIsRejected(t *testing.T) {
 	if err := get(acme); err != nil {
 		t.Errorf("Get by the tenant's own: %v", err)
 	}
-	if _, err := f.ledger.GetStatus(visitor, &stelev1.GetStatusRequest{}); err != nil {
+	if _, err := f.ledger.GetStatus(acting, &stelev1.GetStatusRequest{}); err != nil {
 		t.Errorf("GetStatus by an operator: %v", err)
 	}
 }

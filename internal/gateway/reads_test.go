@@ -495,7 +495,7 @@ func TestRecordedReads_UnrecordedReadIsRejected(t *testing.T) {
 			resp, err := f.config.Get(ctx, &stelev1.GetRequest{Key: "secrets/a"})
 			refused("Get", err)
 			if resp != nil {
-				t.Errorf("Get tells %v", resp)
+				t.Errorf("Get returns %v", resp)
 			}
 			_, err = f.config.Get(ctx, &stelev1.GetRequest{Key: "secrets/none"})
 			refused("Get of a key that is not set", err)
@@ -511,7 +511,7 @@ func TestRecordedReads_UnrecordedReadIsRejected(t *testing.T) {
 			answers := f.read(t, ctx, &stelev1.ReadRequest{Keys: []string{"secrets/a"}}, &stelev1.ReadRequest{Keys: []string{"public/a"}})
 			refused("Read", status.ErrorProto(answers[0].Error))
 			if len(answers[0].Entries)+len(answers[0].Missing) > 0 || answers[0].Snapshot != nil {
-				t.Errorf("Read tells %v", answers[0])
+				t.Errorf("Read returns %v", answers[0])
 			}
 			served("the Read after it", status.ErrorProto(answers[1].Error))
 

@@ -190,7 +190,7 @@ func TestReceive_PartsOfOneByte(t *testing.T) { // alone, because it measures th
 	runtime.KeepAlive(frames)
 }
 
-// A caller whose calls never end has places for some of them, and leaves the others to others.
+// A caller whose calls never end gets slots for some of them, and leaves the other slots to other callers.
 func TestReceive_CallersShareCalls(t *testing.T) {
 	t.Parallel()
 	f, _ := startBudget(t, 48<<20, 32<<20, func(b *budget.Budget) { b.Calls = 3 })

@@ -62,7 +62,7 @@ func TestFollow_WhoMayReplicateWhat(t *testing.T) {
 		{"the ledger's own tenant", f.edge(t, "*"), []string{"_system"}, codes.InvalidArgument},
 		{"a name that is not a tenant's", f.edge(t, "*"), []string{"A b"}, codes.InvalidArgument},
 		{"a reader", f.as(t, "acme", identity.Reader, identity.Admin), []string{"acme"}, codes.PermissionDenied},
-		{"an operator", f.visitor(t), []string{"acme", "initech"}, codes.OK},
+		{"an operator", f.actingOperator(t), []string{"acme", "initech"}, codes.OK},
 		{"no token", t.Context(), []string{"acme"}, codes.Unauthenticated},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -132,7 +132,7 @@ func TestFollow_IsRecorded(t *testing.T) {
 	follow(f.edge(t, "acme"), 0)
 	f.setPolicy(t, "acme", `{"record":["secrets/"]}`)
 	follow(f.edge(t, "acme"), 1)
-	follow(f.visitor(t), 2)
+	follow(f.actingOperator(t), 2)
 	for _, r := range f.recorded(t, auditor) {
 		if len(r.Prefixes) != 1 || r.Tenant != "acme" {
 			t.Errorf("the record is of %v in %s, want one prefix in acme", r.Prefixes, r.Tenant)
@@ -147,7 +147,7 @@ func TestFollow_BasesAreRecorded(t *testing.T) {
 	f.commit(t, f.as(t, "globex", identity.Operator), set("_bases/list", `[{"tenant":"acme","revision":1}]`))
 	auditor := f.as(t, "acme", identity.Auditor)
 	before := len(f.recorded(t, auditor))
-	if _, err := f.follow(f.visitor(t), "globex"); err != nil {
+	if _, err := f.follow(f.actingOperator(t), "globex"); err != nil {
 		t.Fatal(err)
 	}
 	got := f.recorded(t, auditor)[before:]
@@ -195,8 +195,8 @@ func TestFollow_Shares(t *testing.T) {
 	until(t, func() bool { return follow(second, 0) == nil })
 }
 
-// A replication that fails gives back its place.
-func TestFollow_FailedOnesLeaveTheirPlaces(t *testing.T) {
+// A replication that fails releases its slot.
+func TestFollow_FailedOnesReleaseTheirSlots(t *testing.T) {
 	var failing atomic.Bool
 	var f *fixture
 	open := sync.OnceValues(func() (policy.ReadLog, error) { return gatewaytest.ReadLog(f.node)() })
@@ -209,15 +209,15 @@ func TestFollow_FailedOnesLeaveTheirPlaces(t *testing.T) {
 		}
 	})
 	f.commit(t, f.as(t, "acme", identity.Writer), set("a", "1"))
-	visitor := f.visitor(t)
+	acting := f.actingOperator(t)
 	failing.Store(true)
-	for i := range 335 { // one edge gets 334 places
-		if _, err := f.follow(visitor, "acme"); status.Code(err) != codes.Unavailable {
+	for i := range 335 { // one edge gets 334 slots
+		if _, err := f.follow(acting, "acme"); status.Code(err) != codes.Unavailable {
 			t.Fatalf("replication %d, which cannot be recorded: %v", i, err)
 		}
 	}
 	failing.Store(false)
-	if _, err := f.follow(visitor, "acme"); err != nil {
+	if _, err := f.follow(acting, "acme"); err != nil {
 		t.Error(err)
 	}
 }

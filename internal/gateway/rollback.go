@@ -100,7 +100,7 @@ func requestOf(c policy.Caller, viewer *policy.Viewer, req interface {
 	GetDryRun() bool
 }, expectedHead *uint64) ledger.Request {
 	return ledger.Request{
-		Author: c.Subject, ByOperator: c.Visits(c.Tenant), Message: req.GetMessage(), RequestID: req.GetRequestId(),
+		Author: c.Subject, ByOperator: c.ActsFor(c.Tenant), Message: req.GetMessage(), RequestID: req.GetRequestId(),
 		ExpectedHead: revision(expectedHead), ExpectedHeadID: req.GetExpectedHeadId(), DryRun: req.GetDryRun(), Viewer: viewer,
 	}
 }

@@ -278,12 +278,12 @@ func TestSchemas_ChecksAtATime(t *testing.T) {
 	}
 }
 
-// A check that fails gives back its place.
-func TestSchemas_FailedChecksLeaveTheirPlaces(t *testing.T) {
+// A check that fails releases its slot.
+func TestSchemas_FailedChecksReleaseTheirSlots(t *testing.T) {
 	f := start(t)
 	schemas, ctx := stelev1.NewSchemasClient(f.conn), f.as(t, "acme", identity.Admin)
 	f.commit(t, ctx, set("a", "1"))
-	for i := range 4 { // one caller gets 3 places
+	for i := range 4 { // one caller gets 3 slots
 		_, err := schemas.CheckValue(ctx, &stelev1.CheckValueRequest{Key: "a", Value: "1", MinRevision: 1, MinId: []byte("another id")})
 		if status.Code(err) != codes.FailedPrecondition {
 			t.Errorf("check %d that fails: %v", i, err)

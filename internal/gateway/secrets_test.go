@@ -195,7 +195,7 @@ func TestSecrets_EveryMethodRedacts(t *testing.T) {
 		for method, got := range f.answers(t, ctx, encoded) {
 			checked++
 			if bytes.Contains(got.Bytes(), []byte(canary)) || !encoded && bytes.Contains(got.Bytes(), []byte(old)) {
-				t.Errorf("%s tells the secret: %q", method, got)
+				t.Errorf("%s shows the secret: %q", method, got)
 			}
 			if bytes.Contains(got.Bytes(), []byte(shown)) {
 				found++
@@ -205,7 +205,7 @@ func TestSecrets_EveryMethodRedacts(t *testing.T) {
 	if found < 16 {
 		t.Errorf("of %d calls, %d returned the value that is not secret: the requests are too weak", checked, found)
 	}
-	t.Logf("%d calls, 0 tell a secret, %d tell what is none", checked, found)
+	t.Logf("%d calls, 0 show a secret, %d show other values", checked, found)
 	for _, bad := range []*stelev1.CommitRequest{
 		set("s/b", canary), set("s/b", `{"`+canary+`":1,"`+canary+`":2}`), set("s/b c", `"`+canary+`"`), set("s/b", `"`+canary+`"`, "s/b", `"`+canary+`"`),
 		set("s/b", `"`+canary+strings.Repeat("x", 600<<10)+`"`), set("s/b", `{"$secret":"`+canary+`"}`),

@@ -282,7 +282,7 @@ func TestWatch_LargeInheritedCommitComesInParts(t *testing.T) {
 			f.commit(t, f.as(t, ledger.Tenant(name), identity.Writer), set(kv...))
 			list = append(list, fmt.Sprintf(`{"tenant":"%s","revision":1}`, name))
 		}
-		return f.commit(t, f.visitor(t), set("_bases/list", "["+strings.Join(list, ",")+"]")).Revision
+		return f.commit(t, f.actingOperator(t), set("_bases/list", "["+strings.Join(list, ",")+"]")).Revision
 	}
 	// receive returns the number of parts, and the keys.
 	receive := func(stream watchClient, revision uint64) (parts int, changed map[string]bool) {

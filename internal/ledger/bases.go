@@ -202,7 +202,7 @@ func (s *staged) checkBases(ctx context.Context, cfg *Config, t Tenant, cs *Chan
 	if err != nil {
 		return fmt.Errorf("read the bases of %s: %w", t, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience) // the tenant's other writes wait meanwhile
+	ctx, cancel := context.WithTimeout(ctx, journalTimeout) // the tenant's other writes wait meanwhile
 	defer cancel()
 	var attached []Tenant
 	for n, b := range next {

@@ -27,7 +27,7 @@ type committer struct {
 
 	mu      sync.Mutex // guards the fields below
 	waiting []*draft
-	// yielding are the drafts that wait and let those in waiting go first.
+	// yielding are the drafts that wait until those in waiting are written.
 	yielding []*draft
 	closed   bool
 	// arrived holds one token while drafts wait.
@@ -39,9 +39,9 @@ type committer struct {
 }
 
 const (
-	// patience is how long a lane and the committer try while the journal does not
+	// journalTimeout is how long a lane and the committer try while the journal does not
 	// answer, and how long a lane records that a change set attaches bases.
-	patience = 10 * time.Second
+	journalTimeout = 10 * time.Second
 	// pause is the time between two tries while the journal does not move.
 	pause = 10 * time.Millisecond
 	// yieldPause is how long a committer that competes with another process waits
@@ -165,7 +165,7 @@ func (c *committer) close() {
 // record gets the drafts into the journal as one record, and reports whether one was
 // written.
 func (c *committer) record(ctx context.Context, drafts []*draft) (wrote bool) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, journalTimeout)
 	defer cancel()
 	for conflicts := 0; ; conflicts++ {
 		position := c.replica.Position()
@@ -231,7 +231,7 @@ func (c *committer) append(ctx context.Context, position Sequence, drafts []*dra
 			// very record. Or it moves, and what delivers its messages is lost with a
 			// server, which takes seconds to replace.
 			if c.moved(ctx, position+1, pause) || c.replica.CatchUp(ctx, position+1) == nil {
-				return c.landed(commits[0])
+				return c.isWritten(commits[0])
 			}
 		case errors.Is(err, ErrUnknownOutcome):
 			maybe = true
@@ -266,8 +266,8 @@ func refused(err error) bool {
 	return errors.Is(err, ErrReadOnly) || errors.Is(err, ErrNoSpace) || errors.As(err, &clock)
 }
 
-// landed reports whether the replica holds this commit at its revision.
-func (c *committer) landed(first *Commit) (bool, error) {
+// isWritten reports whether the replica holds this commit at its revision.
+func (c *committer) isWritten(first *Commit) (bool, error) {
 	state, err := c.replica.Newest(first.Tenant)
 	if err != nil {
 		return false, lookFor(err)
@@ -283,7 +283,7 @@ func (c *committer) landed(first *Commit) (bool, error) {
 	return found.ID == first.ID, nil
 }
 
-// lookFor is an error of landed. It answers all drafts of the record, so it names none of their
+// lookFor is an error of isWritten. It answers all drafts of the record, so it names none of their
 // tenants.
 func lookFor(err error) error {
 	if errors.Is(err, ErrUnavailable) {
@@ -303,7 +303,7 @@ func (c *committer) confirm(ctx context.Context, position Sequence, drafts []*dr
 		switch {
 		case err == nil && last <= position:
 			return true, nil
-		case err == nil && c.moved(ctx, last, patience):
+		case err == nil && c.moved(ctx, last, journalTimeout):
 			return false, nil
 		case sleep(ctx, pause) != nil:
 			return false, giveUp(false, err)
@@ -354,7 +354,7 @@ func giveUp(maybe bool, err error) error {
 	if maybe {
 		return fmt.Errorf("the journal does not answer: %w", err)
 	}
-	return fmt.Errorf("no record was appended for %s: %w", patience, err)
+	return fmt.Errorf("no record was appended for %s: %w", journalTimeout, err)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

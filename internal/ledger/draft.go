@@ -61,7 +61,7 @@ func (ln *lane) draft(ctx context.Context, batch []*Pending) (*draft, error) {
 	s.clock, s.clockErr = cfg.Journal.Clock()
 	head, longest, begun := d.head, cfg.Journal.MaxRecord(), time.Now()
 	for i, p := range batch {
-		if len(d.commits) == maxCommits || i > 0 && time.Since(begun) > patience {
+		if len(d.commits) == maxCommits || i > 0 && time.Since(begun) > journalTimeout {
 			break // the rest goes into the next draft
 		}
 		o := outcome{pending: p}

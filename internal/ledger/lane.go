@@ -67,7 +67,7 @@ func (ln *lane) proceed(err error) {
 		case err == nil:
 		case errors.Is(err, errStale) && ln.stale.IsZero():
 			ln.stale = time.Now()
-		case errors.Is(err, errStale) && time.Since(ln.stale) < patience:
+		case errors.Is(err, errStale) && time.Since(ln.stale) < journalTimeout:
 		default:
 			if errors.Is(err, errStale) {
 				err = fmt.Errorf("%w: other processes write to the tenant without a pause", ErrUnavailable)

@@ -12,7 +12,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// RequestName is a request id with its author. Authors do not share ids: a writer must not be
+// RequestName is a request id, the idempotency key of a write, with its author. Authors do not
+// share ids: a writer must not be
 // able to use another author's id, or to learn the outcome of its request. It is empty without
 // an id.
 type RequestName string
@@ -153,7 +154,7 @@ func (p *Pending) sameSecrets(ctx context.Context, cfg *Config, c *Commit) (bool
 	if restores(p.set.Origin) {
 		return true, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, journalTimeout)
 	defer cancel()
 	stored := make(map[Key]Value)
 	for _, ch := range c.Changes {

@@ -14,7 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// drifts are the differences that were found between a store and the ledger.
+// drifts are the differences that drift detection has found between a store and the ledger.
 type drifts struct {
 	mu    sync.Mutex // guards all below
 	items map[driftKey]*drifted

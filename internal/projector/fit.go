@@ -83,7 +83,7 @@ func Refusals(kinds map[string]FitKind, table *routes.Table, c *ledger.Commit, l
 		if fits[name].InTheWay == nil {
 			continue
 		}
-		crowded, err := inTheWay(fits[name], table, name, c, live)
+		crowded, err := conflicting(fits[name], table, name, c, live)
 		if err != nil {
 			return nil, err
 		}
@@ -92,8 +92,8 @@ func Refusals(kinds map[string]FitKind, table *routes.Table, c *ledger.Commit, l
 	return out, nil
 }
 
-// inTheWay finds the keys of a commit that others are in the way of.
-func inTheWay(fit Fit, table *routes.Table, sink string, c *ledger.Commit, live Live) (out []*stelev1.SinkRefusal, err error) {
+// conflicting finds the keys of a commit that others are in the way of.
+func conflicting(fit Fit, table *routes.Table, sink string, c *ledger.Commit, live Live) (out []*stelev1.SinkRefusal, err error) {
 	deleted := make(map[ledger.Key]bool)
 	var set []ledger.Key
 	for _, ch := range c.Changes {

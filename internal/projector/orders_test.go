@@ -20,7 +20,7 @@ func TestOrders_SinkIsNotOpen(t *testing.T) {
 		until(t, func() bool { return w.status("gone", tenant).LastError != "" }, func() string { return "why it is not open" })
 		st := w.status("gone", tenant)
 		if st.LagRevisions != lag || st.Owner == "" || st.Kind != "gone" || !strings.Contains(st.LastError, `unknown kind "gone"`) {
-			t.Errorf("of %q it tells %v", tenant, st)
+			t.Errorf("of %q it reports %v", tenant, st)
 		}
 	}
 	c := &projector.Control{Conn: w.node.Conn, Journal: w.node.Journal, Replica: w.node.Replica}

@@ -127,9 +127,9 @@ func (p *parked) keep(ctx context.Context, wants func(ledger.Key) bool) error {
 	return nil
 }
 
-// triedAgain records one more rejection of a parked key, for the same reason. The count
+// countAttempt records one more rejection of a parked key, for the same reason. The count
 // of attempts is kept in memory only: it is not worth a durable write.
-func (p *parked) triedAgain(l letter, now time.Time) bool {
+func (p *parked) countAttempt(l letter, now time.Time) bool {
 	s := p.slot(l.Tenant, l.Key, l.Revision)
 	is, ok := p.letters[s]
 	if !ok || is.Skipped || is.Revision != l.Revision || is.Reason != l.Reason {

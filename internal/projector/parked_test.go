@@ -70,11 +70,11 @@ func TestParked_IsTriedAgain(t *testing.T) {
 		t.Errorf("later, due are %v", l)
 	}
 	again := letter{Tenant: "acme", Key: "a", Revision: 1, Reason: "a label", Attempts: 1}
-	if !p.triedAgain(again, now) || p.letters[slot{"acme", "a", 0}].Attempts != 2 || !p.letters[slot{"acme", "a", 0}].Since.Equal(now) {
+	if !p.countAttempt(again, now) || p.letters[slot{"acme", "a", 0}].Attempts != 2 || !p.letters[slot{"acme", "a", 0}].Since.Equal(now) {
 		t.Errorf("after one more try: %+v", p.letters)
 	}
 	again.Revision = 2
-	if p.triedAgain(again, now) {
+	if p.countAttempt(again, now) {
 		t.Error("another revision counts as the same letter")
 	}
 }

@@ -72,7 +72,7 @@ func TestSecrets_InSinks(t *testing.T) {
 		until(t, func() bool { return len(w.bus.got()) == 3 }, func() string { return "the bus" })
 		for _, e := range w.bus.got() {
 			if (e.Value == secret.Mask) != (e.Key != "open/a") {
-				t.Errorf("an event tells %s of %s", e.Value, e.Key)
+				t.Errorf("an event shows %s of %s", e.Value, e.Key)
 			}
 		}
 		check := func() []*stelev1.Drift {

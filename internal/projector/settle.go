@@ -40,7 +40,7 @@ func (wr *writer) rest(now time.Time, err error) time.Time {
 
 // settle takes in what became of a call.
 //
-// One that ended because the writer did says nothing of the sink.
+// One that ended because the writer did says nothing about the sink.
 func (wr *writer) settle(ctx context.Context, o outcome) error {
 	now := time.Now()
 	wr.slots++
@@ -86,7 +86,7 @@ func (wr *writer) settleOne(ctx context.Context, e *entry, w Write, failure erro
 		if refused != nil {
 			l.Other = refused.Other
 		}
-		if !wr.parked.skippedSince(l, e.queued) && !wr.parked.triedAgain(l, now) {
+		if !wr.parked.skippedSince(l, e.queued) && !wr.parked.countAttempt(l, now) {
 			wr.fail(fmt.Errorf("%s of %s is parked: %w", w.Key, w.Tenant, failure))
 			if err := wr.parked.put(ctx, l, now); err != nil {
 				return err

@@ -13,8 +13,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// sweeper compares a store with the ledger, and handles drift as the routes or an
-// operator decide.
+// sweeper is the drift detection of a store: it compares the store with the ledger, and
+// handles drift as the routes or an operator decide.
 type sweeper struct {
 	*builder
 	store  Store

@@ -154,7 +154,7 @@ func TestDriftLimit(t *testing.T) {
 		{"deletions are an option", "", "", 36, lose(0, 3), "", 0},
 		{"which adopts them", "", `,"adopt_deletions":true`, 36, lose(0, 3), "", 3},
 		{"but never all", "", `,"adopt_deletions":true`, 4, lose(0, 4), "all 4 items of acme are missing", 0},
-		{"many missing stop it without the option, too", "", "", 36, lose(0, 11), "11 of 36 items", 0},
+		{"many missing also stop it without the option", "", "", 36, lose(0, 11), "11 of 36 items", 0},
 		{"a limit of one's own", `"drift_limit":{"items":1}`, "", 30, edit(2), "2 of 30 items", 0},
 		{"and its share", `"drift_limit":{"items":0,"percent":50}`, "", 30, edit(15), "", 15},
 	} {

@@ -194,7 +194,7 @@ func (p *Promotion) readBases() error {
 			undecided[k] = true
 		}
 	}
-	// The newest promotion of all keys decides about most of them: one commit a page.
+	// The newest promotion of all keys decides about most of them: one commit per page.
 	req := &stelev1.ListCommitsRequest{PromotedFrom: string(p.From.Tenant), PageSize: 1, OmitValues: true}
 	for len(undecided) > 0 {
 		resp, err := p.To.Ledger.ListCommits(p.To.Ctx, req)

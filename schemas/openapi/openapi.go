@@ -22,7 +22,7 @@ const (
 	Number             // a number, where protobuf's JSON has it in a string
 	Value              // the JSON that its text is; left out when that is empty
 	Hex                // bytes in hexadecimal; left out when there are none
-	Moment             // a revision or a time, as the command line reads it
+	AsOf               // a revision or a time, as the command line reads it
 )
 
 // values are the fields whose text is JSON. The values that a commit replaced stay
@@ -49,7 +49,7 @@ func FormOf(f protoreflect.FieldDescriptor) Form {
 		return Hex
 	case protoreflect.MessageKind:
 		if f.Message().FullName() == "stele.v1.At" {
-			return Moment
+			return AsOf
 		}
 	}
 	if values[f.FullName()] {

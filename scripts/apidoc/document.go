@@ -44,7 +44,7 @@ func (a *api) document() ([]byte, error) {
 		}
 	}
 	s.require()
-	s.all["Moment"] = object{
+	s.all["AsOf"] = object{
 		"type":        []string{"string", "integer"},
 		"description": "A state of the history: a revision (42 or @42), a time (2025-03-04T08:00Z, 2025-03-04) or a duration before now (2h, 7d).",
 		"examples":    []any{42, "@42", "2025-03-04T08:00Z", "2h"},
@@ -233,8 +233,8 @@ func (s *schemas) one(f protoreflect.FieldDescriptor) object {
 		return object{"type": "string", "pattern": "^([0-9a-f][0-9a-f])*$"}
 	case openapi.Number:
 		return object{"type": "integer", "format": "int64", "minimum": 0}
-	case openapi.Moment:
-		return ref("Moment")
+	case openapi.AsOf:
+		return ref("AsOf")
 	}
 	switch f.Kind() {
 	case protoreflect.BoolKind:

@@ -61,7 +61,7 @@ func measureHistory(ctx context.Context, s *session) error {
 	}
 	for _, row := range []struct {
 		name string
-		// The part of a history whose moments are read; none at head.
+		// The part of a history whose revisions are read; none at head.
 		from, to float64
 	}{{"get at head", 1, 1}, {"get in the newest tenth", 0.9, 1}, {"get in the middle tenth", 0.45, 0.55}, {"get in the oldest tenth", 0, 0.1}} {
 		for _, callers := range []int{1, pastCallers} {
@@ -161,24 +161,24 @@ func (s *session) timeTravel(ctx context.Context, sec section, tt peer.TimeTrave
 	return ctx.Err()
 }
 
-// tenantPast is one tenant's history and the moments after each change set, as the
+// tenantPast is one tenant's history and the revisions after each change set, as the
 // peer names them.
 type tenantPast struct {
-	name    string
-	sets    []peer.ChangeSet
-	moments []int64
-	live    []string // keys that are set at head
+	name      string
+	sets      []peer.ChangeSet
+	revisions []int64
+	live      []string // keys that are set at head
 }
 
 // random is a key that a change set in that part of the history has set, and the
-// moment after it.
+// revision after it.
 func (t *tenantPast) random(rng *rand.Rand, from, to float64) (string, int64) {
 	low, high := int(from*float64(len(t.sets))), int(to*float64(len(t.sets)))
 	for {
 		i := low + rng.IntN(max(1, high-low))
 		ch := t.sets[i].Changes[rng.IntN(len(t.sets[i].Changes))]
 		if ch.Value != "" {
-			return ch.Key, t.moments[i]
+			return ch.Key, t.revisions[i]
 		}
 	}
 }
@@ -195,7 +195,7 @@ func (p pasts) replay(ctx context.Context, h peer.Historian) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, t := range p {
 		g.Go(func() (err error) {
-			t.moments, err = h.Replay(ctx, t.name, t.sets)
+			t.revisions, err = h.Replay(ctx, t.name, t.sets)
 			mu.Lock()
 			defer mu.Unlock()
 			sets += len(t.sets)

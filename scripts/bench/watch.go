@@ -93,13 +93,13 @@ type fanOut struct {
 	tenant, key string
 	base        time.Time
 
-	// stamp is the stamp of the write on its way. Each watcher that sees it takes a place in
+	// stamp is the stamp of the write on its way. Each watcher that sees it takes a slot in
 	// arrivals, puts its latency there and counts itself as seen; the last one sends to
 	// all.
-	stamp        atomic.Int64
-	places, seen atomic.Int64
-	arrivals     []time.Duration
-	all          chan struct{}
+	stamp       atomic.Int64
+	slots, seen atomic.Int64
+	arrivals    []time.Duration
+	all         chan struct{}
 
 	each, last []time.Duration
 }
@@ -134,7 +134,7 @@ const stampDigits = 20
 func (f *fanOut) write(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
-	f.places.Store(0)
+	f.slots.Store(0)
 	f.seen.Store(0)
 	stamp := time.Since(f.base)
 	f.stamp.Store(int64(stamp))
@@ -157,11 +157,11 @@ func (f *fanOut) got(value string) {
 		return // not of the write on its way
 	}
 	latency := time.Since(f.base) - time.Duration(stamp)
-	place := f.places.Add(1) - 1
-	if place >= int64(len(f.arrivals)) {
+	slot := f.slots.Add(1) - 1
+	if slot >= int64(len(f.arrivals)) {
 		return // a watcher saw it twice
 	}
-	f.arrivals[place] = latency
+	f.arrivals[slot] = latency
 	if f.seen.Add(1) == int64(len(f.arrivals)) {
 		f.all <- struct{}{}
 	}

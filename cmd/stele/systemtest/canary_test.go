@@ -94,7 +94,7 @@ func TestSecrets_CanaryIsFoundNowhere(t *testing.T) {
 	g.cmd.Process.Signal(syscall.SIGQUIT)
 	<-g.exited
 	if !bytes.Contains(g.printed(t), []byte("goroutine")) {
-		t.Error("a process that was made to die says nothing of its goroutines")
+		t.Error("a process that was made to die says nothing about its goroutines")
 	}
 	seen.text("output of a crash", string(g.printed(t)))
 	seen.text("traces", string(traces.got()))
@@ -108,11 +108,11 @@ func TestSecrets_CanaryIsFoundNowhere(t *testing.T) {
 	}
 	for _, where := range []string{"answers", "events", "command line", "journal", "replica.db", "files"} {
 		if seen.counts[where][1] == 0 {
-			t.Errorf("%s: what is no secret is not found either, so nothing is proven", where)
+			t.Errorf("%s: the values that are not secret are not found either, so nothing is proven", where)
 		}
 	}
 	for _, where := range slices.Sorted(maps.Keys(seen.counts)) {
-		t.Logf("%-20s the secret %d times, what is none %d times", where, seen.counts[where][0], seen.counts[where][1])
+		t.Logf("%-20s the secret %d times, other values %d times", where, seen.counts[where][0], seen.counts[where][1])
 	}
 }
 

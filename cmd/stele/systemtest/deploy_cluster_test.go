@@ -16,7 +16,7 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// composition is what compose.yaml says of its services.
+// composition is the part of compose.yaml about its services.
 type composition struct {
 	dir      string
 	pairs    []string // of replace

@@ -51,7 +51,7 @@ func TestMemory_StreamsThatNeverRead(t *testing.T) {
 	begun := time.Now()
 	retried := 0
 	for n := 0; n < commits && !t.Failed(); n++ {
-		retried += commitPatiently(t, g.gateway, settings(largeKey(n%keys), value(keys+n))) // a value that is set already makes no commit
+		retried += commitWithRetries(t, g.gateway, settings(largeKey(n%keys), value(keys+n))) // a value that is set already makes no commit
 	}
 	took := time.Since(begun)
 	await(t, "the reading watch", func() bool { return read() == keys+commits })
@@ -164,7 +164,7 @@ func TestMemory_LargeChangeSets(t *testing.T) {
 				for i := range 39 {
 					req.Changes = append(req.Changes, &stelev1.Change{Key: fmt.Sprintf("large/%d/%02d", n%10, i), Value: fmt.Sprintf("[%d,%s]", n, value)})
 				}
-				retried.Add(int64(commitPatiently(t, g.gateway, req)))
+				retried.Add(int64(commitWithRetries(t, g.gateway, req)))
 			}
 		})
 	}
@@ -248,7 +248,7 @@ func TestMemory_RestartAfterKill(t *testing.T) {
 					key := (int(n)*perSet + i) % keys
 					req.Changes = append(req.Changes, &stelev1.Change{Key: fmt.Sprintf("svc-%05d/setting", key), Value: fmt.Sprintf(`"%d %s"`, n, strings.Repeat("x", size))})
 				}
-				commitPatiently(t, g.gateway, req)
+				commitWithRetries(t, g.gateway, req)
 				last <- req.Changes[0].Key
 			}
 		})
@@ -274,8 +274,8 @@ func settings(key, value string) *stelev1.CommitRequest {
 	return &stelev1.CommitRequest{Changes: []*stelev1.Change{{Key: key, Value: value}}}
 }
 
-// commitPatiently commits again when the process has no memory for the request now. It returns how often.
-func commitPatiently(t *testing.T, g *gateway, req *stelev1.CommitRequest) (retries int) {
+// commitWithRetries commits again when the process has no memory for the request now. It returns how often.
+func commitWithRetries(t *testing.T, g *gateway, req *stelev1.CommitRequest) (retries int) {
 	for ; ; retries++ {
 		_, err := g.ledger.Commit(acting(t, acme), req)
 		switch {

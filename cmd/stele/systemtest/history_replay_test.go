@@ -133,16 +133,16 @@ func (r *replay) roll(t *testing.T, to int, prefix string) (sets, deletes int) {
 	return sets, deletes
 }
 
-// compareOracle compares the replay with the oracle at a moment, a revision or a
+// compareOracle compares the replay with the oracle in the state of a revision or a
 // time.
-func (r *replay) compareOracle(t *testing.T, s *source, revision int, prefix string, moment ...string) {
+func (r *replay) compareOracle(t *testing.T, s *source, revision int, prefix string, asOf ...string) {
 	t.Helper()
-	args := append([]string{s.oracle, s.file, "--tenant", string(r.tenant), "--prefix", prefix}, moment...)
+	args := append([]string{s.oracle, s.file, "--tenant", string(r.tenant), "--prefix", prefix}, asOf...)
 	want := objects[exported](t, output(t, exec.Command("python3", args...)))
 	for i := range want {
 		want[i].Value = exact(want[i].Value)
 	}
 	if got := set(t, r.state(revision, prefix)); !reflect.DeepEqual(got, want) && len(got)+len(want) > 0 {
-		t.Fatalf("%s %v under %q: the replay has %s, the oracle %s", r.tenant, moment, prefix, fmt.Sprint(got), fmt.Sprint(want))
+		t.Fatalf("%s %v under %q: the replay has %s, the oracle %s", r.tenant, asOf, prefix, fmt.Sprint(got), fmt.Sprint(want))
 	}
 }

@@ -92,7 +92,7 @@ func output(t *testing.T, cmd *exec.Cmd) []byte {
 	return out
 }
 
-// objects reads one JSON object a line, with numbers as they are written.
+// objects reads one JSON object per line, with numbers as they are written.
 func objects[T any](t *testing.T, text []byte) []T {
 	t.Helper()
 	d := json.NewDecoder(bytes.NewReader(text))

@@ -89,11 +89,11 @@ func (s *source) importAll(t *testing.T, p program) (written int) {
 	t.Helper()
 	tallies := objects[tally](t, p.run(t, "import", s.file, "-o", "json"))
 	if len(tallies) != len(s.lines) {
-		t.Fatalf("the import tells of %d tenants, the log has %d", len(tallies), len(s.lines))
+		t.Fatalf("the import reports %d tenants, the log has %d", len(tallies), len(s.lines))
 	}
 	for _, got := range tallies {
 		if lines := len(s.lines[got.Tenant]); got.Revision != lines || got.Written+got.Present != lines {
-			t.Fatalf("the import tells %+v, the log has %d lines", got, lines)
+			t.Fatalf("the import reports %+v, the log has %d lines", got, lines)
 		}
 		written += got.Written
 	}
@@ -135,17 +135,17 @@ func TestHistory_EqualsTheOracle(t *testing.T) {
 	}
 	fmt.Printf("import again: 0 written, %d already there\n", lines)
 
-	const moments, commits = 5, 20
+	const states, commits = 5, 20
 	for _, tenant := range s.tenants() {
 		of := s.lines[tenant]
 		keys := s.compareExport(t, p, tenant, "")
 		compared := keys
-		for range moments {
+		for range states {
 			n := 1 + random.IntN(len(of))
 			compared += s.compareExport(t, p, tenant, fmt.Sprint("@", n), "--revision", fmt.Sprint(n))
 		}
 		first, last := of[0].Time, of[len(of)-1].Time
-		for range moments {
+		for range states {
 			at := first.Add(time.Duration(random.Int64N(int64(last.Sub(first)) + 1))).Format(time.RFC3339)
 			compared += s.compareExport(t, p, tenant, "@"+at, "--time", at)
 		}
@@ -156,7 +156,7 @@ func TestHistory_EqualsTheOracle(t *testing.T) {
 			s.compareCommit(t, p, tenant, 1+random.IntN(len(of)))
 		}
 		fmt.Printf("%s@%d: %d keys at head, %d lines in 1 + %d + %d + 1 exports (head, revisions, times, a commit's time) equal to the oracle's; %d commits have their line's time, author, message and changes\n",
-			tenant, len(of), keys, compared, moments, moments, commits)
+			tenant, len(of), keys, compared, states, states, commits)
 	}
 	s.compareHeirs(t, p, g, random, largest)
 }

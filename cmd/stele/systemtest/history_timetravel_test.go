@@ -43,10 +43,10 @@ func (tr *traveler) pick() *replay {
 	panic("no tenant")
 }
 
-// moment chooses a revision of the tenant's history, and how to ask for it: by
+// state chooses a revision of the tenant's history, and how to ask for it: by
 // itself, by a time between its commit and the next one, or by its commit's time,
 // which other commits may share.
-func (tr *traveler) moment(r *replay) (revision int, at *stelev1.At) {
+func (tr *traveler) state(r *replay) (revision int, at *stelev1.At) {
 	revision = 1 + tr.random.IntN(r.head())
 	if tr.random.IntN(2) == 0 {
 		return revision, &stelev1.At{Point: &stelev1.At_Revision{Revision: uint64(revision)}}
@@ -71,7 +71,7 @@ func (tr *traveler) prefix(r *replay) string {
 	return strings.Join(segments[:1+tr.random.IntN(len(segments))], "")
 }
 
-// list reads the keys under the prefix at a moment; nil for head.
+// list reads the keys under the prefix in a past state; nil for head.
 func (tr *traveler) list(t *testing.T, r *replay, at *stelev1.At, prefix string) []exported {
 	t.Helper()
 	var all []exported
@@ -91,7 +91,7 @@ func (tr *traveler) list(t *testing.T, r *replay, at *stelev1.At, prefix string)
 func (tr *traveler) compareRead(t *testing.T) int {
 	t.Helper()
 	r := tr.pick()
-	revision, at := tr.moment(r)
+	revision, at := tr.state(r)
 	prefix := tr.prefix(r)
 	got, want := tr.list(t, r, at, prefix), set(t, r.state(revision, prefix))
 	if len(got)+len(want) > 0 && !reflect.DeepEqual(got, want) {
@@ -115,8 +115,8 @@ type diffLine struct {
 func (tr *traveler) compareDiff(t *testing.T) int {
 	t.Helper()
 	r := tr.pick()
-	from, _ := tr.moment(r)
-	to, at := tr.moment(r)
+	from, _ := tr.state(r)
+	to, at := tr.state(r)
 	if from == to {
 		from = 0
 	}
@@ -245,7 +245,7 @@ func TestTimeTravel(t *testing.T) {
 
 	for range points {
 		r := tr.pick()
-		revision, at := tr.moment(r)
+		revision, at := tr.state(r)
 		if when := at.GetTime(); when != nil {
 			// The oracle compares times as texts, to the second.
 			at := when.AsTime().Truncate(time.Second)
@@ -254,7 +254,7 @@ func TestTimeTravel(t *testing.T) {
 			r.compareOracle(t, s, revision, tr.prefix(r), "--revision", fmt.Sprint(revision))
 		}
 	}
-	fmt.Printf("replay: equal to the oracle's at %d of %d moments\n", points, points)
+	fmt.Printf("replay: equal to the oracle's in %d of %d states\n", points, points)
 
 	keys := 0
 	for range reads {
@@ -287,7 +287,7 @@ func (tr *traveler) rollBackAndForth(t *testing.T, rollbacks int) {
 	last := make(map[ledger.Tenant]rolled)
 	for done < rollbacks {
 		r := tr.pick()
-		to, _ := tr.moment(r)
+		to, _ := tr.state(r)
 		prefix := tr.prefix(r)
 		before, back := last[r.tenant]
 		if back = back && tr.random.IntN(3) == 0; back {

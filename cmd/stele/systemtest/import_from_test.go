@@ -138,4 +138,17 @@ func TestImportFrom_ParameterStore(t *testing.T) {
 	if out, _ := run("-t", "acme", "show", "@1"); !strings.Contains(out, "author    arn:aws:iam::") {
 		t.Errorf("the first commit is:\n%s", out)
 	}
+	// The advice does not name a flag that this kind of source does not accept.
+	if out, ok := run("-t", "acme", "set", "paramconfig/db/pool", "30", "paramconfig/own", "1"); !ok {
+		t.Fatal(out)
+	}
+	out, ok := run(args...)
+	for _, line := range []string{"keys of acme that differ from the source: 1\n", "keys of acme that the source does not have: 1\n", "try: stele set, for the keys that are to have the value of the source\n"} {
+		if ok || !strings.Contains(out, line) || strings.Contains(out, "--prune") {
+			t.Errorf("a value that was changed here is reported without %q, or with --prune:\n%s", line, out)
+		}
+	}
+	if out, _ := run(append(args, "--dry-run")...); strings.Contains(out, "--prune") {
+		t.Errorf("the dry run advises --prune:\n%s", out)
+	}
 }

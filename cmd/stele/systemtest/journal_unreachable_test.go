@@ -161,6 +161,15 @@ func TestUnreachableJournal(t *testing.T) {
 	}
 
 	await(t, "data that doctor reports", func() bool { return s.state(t).Age.AsDuration() > 5*time.Second })
+	for _, more := range [][]string{nil, {"a/c"}, {"--explain"}} { // the error only, without the warning about the same
+		args := append([]string{"get", "a/b", "--max-age", "1s"}, more...)
+		if code, out := s.run(t, args...); code != failure.Other || !strings.Contains(out, "and --max-age is 1s") || strings.HasPrefix(out, "1") || strings.Contains(out, "warning") {
+			t.Errorf("%q: exit code %d, %s", args, code, out)
+		}
+	}
+	if code, out := s.run(t, "get", "a/b", "--max-age", "1h"); code != failure.OK || out != "1\n" {
+		t.Errorf("get --max-age 1h of data that is not too old: exit code %d, %s", code, out)
+	}
 	code, out := s.run(t, "doctor")
 	if code != failure.Other {
 		t.Errorf("doctor: exit code %d", code)

@@ -309,7 +309,7 @@ func TestProxyProtocol(t *testing.T) {
 		"no header, untrusted":           {elsewhere, "", own},
 		"no address is trusted":          {nil, header(t, 2, "203.0.113.7:4711"), ""},
 		"not an address":                 {loopback, "PROXY TCP4 evil 1.2.3.4 1 2\r\n", ""},
-		"a port that is none":            {loopback, "PROXY TCP4 1.2.3.4 1.2.3.4 99999 2\r\n", ""},
+		"a port out of range":            {loopback, "PROXY TCP4 1.2.3.4 1.2.3.4 99999 2\r\n", ""},
 		"a family that does not fit":     {loopback, "PROXY TCP4 2001:db8::7 2001:db8::8 1 2\r\n", ""},
 		"too few fields":                 {loopback, "PROXY TCP4 1.2.3.4\r\n", ""},
 		"a line without an end":          {loopback, "PROXY TCP4 " + string(make([]byte, 4096)), ""},

@@ -33,7 +33,7 @@ func TestCompare_TwoStates(t *testing.T) {
 		t.Errorf("a part: %s", part)
 	}
 	if none := v.get(t, "/acme/compare?from=@1&prefix=a/same").main(); !strings.Contains(none, "no difference") {
-		t.Errorf("where nothing has changed: %s", none)
+		t.Errorf("without a change: %s", none)
 	}
 	if a := v.get(t, "/acme/compare?from=@1&prefix=c/"); a.code != http.StatusBadRequest || !strings.Contains(a.main(), `no key is set under "c/"`) || strings.Contains(a.main(), "no difference") {
 		t.Errorf("an unknown prefix: %d %s", a.code, a.main())

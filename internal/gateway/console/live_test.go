@@ -130,14 +130,14 @@ func TestLive_EndsWithRevocation(t *testing.T) {
 	}
 }
 
-// Tenants that the user may not read take no places.
-func TestLive_DeniedTenantsLeaveTheirPlaces(t *testing.T) {
+// Tenants that the user may not read take no slots.
+func TestLive_DeniedTenantsReleaseTheirSlots(t *testing.T) {
 	f := start(t)
 	f.set(t, f.as(t, "acme"), "first", "a/x", "1")
 	f.set(t, f.as(t, "globex"), "first", "a/x", "1")
 	v := f.writer(t, "acme")
 	query := "?after=acme@0" + strings.Repeat("&after=globex@0", 19)
-	for range 10 { // one user gets 167 places
+	for range 10 { // one user gets 167 slots
 		next(t, v.live(t, t.Context(), query))
 	}
 }

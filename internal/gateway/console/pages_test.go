@@ -36,7 +36,7 @@ var pages = []struct {
 	{"the history", "/acme/history", 200, "because it was too short", "stele -t acme log"},
 	{"the history up to a revision", "/acme@1/history", 200, "the beginning", "stele -t acme log --until @1"},
 	{"the history of an author", "/acme/history?author=nobody", 200, "No commit matches.", "stele -t acme log --author nobody"},
-	{"the history since a time that is none", "/acme/history?since=soon", 400, "since:", "stele -t acme log --since soon"},
+	{"the history since an invalid time", "/acme/history?since=soon", 400, "since:", "stele -t acme log --since soon"},
 	{"the history with words for a shell", "/acme/history?text=it's+%24HOME", 200, "No commit matches", `stele -t acme log --grep 'it'\''s $HOME'`},
 	{"a commit", "/acme/commits/2", 200, "9007199254740993", ""},
 	{"a commit's command", "/acme/commits/2", 200, "because it was too short", "stele -t acme show @2"},

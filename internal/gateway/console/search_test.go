@@ -1,13 +1,19 @@
 package console_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stelehq/stele/internal/gateway/identity"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 func TestSearch(t *testing.T) {
@@ -55,6 +61,41 @@ func TestSearch(t *testing.T) {
 	a = operator.get(t, "/search?q=db-1.internal")
 	if !strings.Contains(a.main(), "Not all keys were searched of globex") || !strings.Contains(a.body, `href="/globex/search?q=db-1.internal"`) {
 		t.Errorf("a tenant with many matches: %s", brief(a.main()))
+	}
+}
+
+// failingReasons is a connection on which the search of reasons fails, and the list of tenants
+// arrives only when that has canceled the other calls of the page.
+type failingReasons struct{ grpc.ClientConnInterface }
+
+func (c failingReasons) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	switch method {
+	case stelev1.Ledger_ListAllCommits_FullMethodName:
+		return status.Error(codes.Unavailable, "the reasons cannot be searched")
+	case stelev1.Ledger_ListTenants_FullMethodName:
+		err := c.ClientConnInterface.Invoke(context.WithoutCancel(ctx), method, args, reply, opts...)
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Minute):
+		}
+		return err
+	}
+	return c.ClientConnInterface.Invoke(ctx, method, args, reply, opts...)
+}
+
+// A search of all tenants that fails before any tenant was searched shows the error.
+func TestSearch_AllTenantsEndsEarly(t *testing.T) {
+	f := start(t)
+	f.set(t, f.as(t, "acme"), "first", "a/api", `"db-1"`)
+	operator := f.login(t, identity.Claims{Roles: []identity.Role{identity.Operator, identity.Admin}})
+	working := f.calls.ClientConnInterface
+	f.calls.ClientConnInterface = failingReasons{working}
+	if a := operator.get(t, "/search?q=db-1"); a.code != http.StatusServiceUnavailable || !strings.Contains(a.main(), "the reasons cannot be searched") {
+		t.Errorf("%d %s", a.code, brief(a.main()))
+	}
+	f.calls.ClientConnInterface = working
+	if a := operator.get(t, "/search?q=db-1"); a.code != http.StatusOK || !strings.Contains(a.main(), "a/api") {
+		t.Errorf("the next search: %d %s", a.code, brief(a.main()))
 	}
 }
 

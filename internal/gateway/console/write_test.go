@@ -89,7 +89,7 @@ func TestEdit_Review(t *testing.T) {
 	reviewed := a.form(t, "/acme/keys/"+timeoutKey)
 	reviewed.Set("do", "edit")
 	if back := v.post(t, "/acme/keys/"+timeoutKey, reviewed).form(t, "/acme/keys/"+timeoutKey); back.Get("value") != form.Get("value") || back.Get("message") != "longer" {
-		t.Errorf("the form came back with %v", back)
+		t.Errorf("the form returned with %v", back)
 	}
 	reviewed.Del("do")
 	if a := v.post(t, "/acme/keys/"+timeoutKey, reviewed); a.code != http.StatusSeeOther || f.head(t) != 4 {

@@ -38,7 +38,7 @@ type Registry struct {
 // replicates with, so that no edge can replace the report of another.
 type place struct{ subject, host, address string }
 
-// report is what a gateway said of itself.
+// report is what a gateway has reported about itself.
 type report struct {
 	*stelev1.GatewayStatus
 	seen time.Time
@@ -46,7 +46,7 @@ type report struct {
 	below time.Time
 }
 
-// FromEdge records what an edge reports of itself and of those below it.
+// FromEdge records what an edge reports about itself and the edges below it.
 func (r *Registry) FromEdge(subject string, now time.Time, reports []*stelev1.GatewayStatus) {
 	for _, g := range reports[:min(len(reports), maxOfSubject)] {
 		g = known(g)

@@ -21,9 +21,9 @@ type Caller struct {
 	Tenant ledger.Tenant
 }
 
-// Visits reports whether the caller is an operator in a tenant that is not its own. Its
+// ActsFor reports whether the caller is an operator who acts for a tenant that is not its own. Its
 // calls there are recorded, whatever the tenant's policy.
-func (c Caller) Visits(t ledger.Tenant) bool {
+func (c Caller) ActsFor(t ledger.Tenant) bool {
 	return c.Has(identity.Operator) && t != c.Principal.Tenant && t != "" && !t.Reserved()
 }
 

@@ -9,7 +9,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger/strictjson"
 )
 
-// limits bound a tenant's use of each gateway, the value of policy/<tenant>/limits, or
+// limits are a tenant's rate limits and quotas on each gateway, the value of policy/<tenant>/limits, or
 // of policy/limits for every tenant without its own:
 //
 //	{"requests_per_second":500,"burst":2000,"bytes_per_second":10000000,"change_sets_per_second":50,"watches":1000}

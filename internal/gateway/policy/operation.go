@@ -138,9 +138,9 @@ func (e *Enforcer) May(c Caller, op Operation) error {
 	case !slices.ContainsFunc(rolesWith[op], c.Has) && !bound:
 		return Denied("to %s needs the role %s; the roles of %s in %s are %s", op, orList(rolesWith[op]), c.Subject, c.Tenant, rolesOf(c))
 	case c.Prefixes != nil:
-		return Denied("nothing lets %s %s in %s under the token's prefixes, %s; its roles are %s", c.Subject, op, c.Tenant, quoted(c.Prefixes), rolesOf(c))
+		return Denied("nothing allows %s to %s in %s under the token's prefixes, %s; its roles are %s", c.Subject, op, c.Tenant, quoted(c.Prefixes), rolesOf(c))
 	}
-	return Denied("no grant of %s lets %s %s there; its roles are %s", c.Tenant, c.Subject, op, rolesOf(c))
+	return Denied("no grant of %s allows %s to %s there; its roles are %s", c.Tenant, c.Subject, op, rolesOf(c))
 }
 
 // MayOn is nil if the caller may perform an operation on the key, or on all keys under the

@@ -22,7 +22,8 @@ func Denied(format string, args ...any) error {
 // ErrNoTenant: the call is for a tenant, and an operator has not named one.
 var ErrNoTenant = ledger.Invalid("as-tenant", "the token names no tenant: pass stele -t TENANT, or the header \"as-tenant\"")
 
-// MayCall is nil if the caller may call the method, with some request.
+// MayCall is the permission check of a method: nil if the caller may call it, with some
+// request.
 func (e *Enforcer) MayCall(c Caller, m *Method) error {
 	if err := e.notRevoked(c, m); err != nil {
 		return err
@@ -40,8 +41,8 @@ func (e *Enforcer) MayCall(c Caller, m *Method) error {
 	return e.May(c, m.Needs.Operation())
 }
 
-// Admit is nil if the caller has permission for a request, and its tenant is within its
-// limits. Every request goes through it.
+// Admit is the permission check of a request, and its rate limit: nil if the caller has
+// permission for it, and its tenant is within its limits. Every request goes through it.
 func (e *Enforcer) Admit(ctx context.Context, c Caller, m *Method, req proto.Message) error {
 	if err := e.Spend(ctx, c, m, req); err != nil {
 		return err

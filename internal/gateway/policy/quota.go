@@ -16,8 +16,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Spend counts a request against the limits of the caller's tenant; nil stands for the
-// opening of a stream. The error is an *OverLimitError.
+// Spend enforces the rate limits of the caller's tenant: it counts a request against them;
+// nil stands for the opening of a stream. The error is an *OverLimitError.
 //
 // A refusal is delayed slightly: otherwise a caller that retries at once keeps the process
 // busy with refusals.

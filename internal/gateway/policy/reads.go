@@ -85,7 +85,7 @@ func (e *Enforcer) RecordRead(ctx context.Context, c Caller, m *Method, req, ans
 
 // Recorded are the prefixes under which a caller's reads of a tenant are recorded.
 func (e *Enforcer) Recorded(c Caller, t ledger.Tenant) (Scope, error) {
-	if c.Visits(t) {
+	if c.ActsFor(t) {
 		return everywhere, nil
 	}
 	return e.RecordedBy(t)
@@ -99,7 +99,7 @@ func reveals(req proto.Message) bool {
 
 // Record records a read of a tenant durably, if that is required.
 func (e *Enforcer) Record(ctx context.Context, c Caller, m *Method, t ledger.Tenant, a Asked, revision uint64) error {
-	always := c.Visits(t) && !m.OfNoTenant
+	always := c.ActsFor(t) && !m.OfNoTenant
 	prefixes, err := e.Recorded(c, t)
 	switch {
 	case a.Nothing() && !always:

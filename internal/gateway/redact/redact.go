@@ -59,7 +59,7 @@ func (s Redactor) Entry(e replica.Entry) (*stelev1.Entry, error) {
 	return out, s.Into(out, e)
 }
 
-// Hidden is an entry as it is shown where nothing is revealed.
+// Hidden is an entry as it is shown if nothing is revealed.
 func (s Redactor) Hidden(e replica.Entry) *stelev1.Entry {
 	s.Reveal = nil
 	out, _ := s.Entry(e) // only what is revealed can fail
@@ -87,7 +87,7 @@ func (s Redactor) show(base ledger.Source, k ledger.Key, v ledger.Value) (ledger
 	return s.Reveal(base, k, v)
 }
 
-// Hide is a value as it is shown where nothing is revealed.
+// Hide is a value as it is shown if nothing is revealed.
 func (s Redactor) Hide(k ledger.Key, v ledger.Value) ledger.Value {
 	if s.Secret(k, v) {
 		return secret.Mask

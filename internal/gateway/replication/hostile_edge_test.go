@@ -277,7 +277,7 @@ func TestReplicates_IsNotARole(t *testing.T) {
 	}{
 		{"a record of another tenant", fails(rc.RecordRead(edge, &stelev1.RecordReadRequest{Tenant: "globex", Record: record})), codes.PermissionDenied},
 		{"a record that is another tenant's", fails(rc.RecordRead(edge, &stelev1.RecordReadRequest{Tenant: "acme", Record: record})), codes.InvalidArgument},
-		{"a record that is none", fails(rc.RecordRead(edge, &stelev1.RecordReadRequest{Tenant: "acme", Record: []byte("\xff")})), codes.InvalidArgument},
+		{"an invalid record", fails(rc.RecordRead(edge, &stelev1.RecordReadRequest{Tenant: "acme", Record: []byte("\xff")})), codes.InvalidArgument},
 		{"a record that is too long", fails(rc.RecordRead(edge, &stelev1.RecordReadRequest{Tenant: "acme", Record: make([]byte, 65537)})), codes.InvalidArgument},
 		{"a record by a reader", fails(rc.RecordRead(reader, &stelev1.RecordReadRequest{Tenant: "acme", Record: record})), codes.PermissionDenied},
 		{"proof of another tenant", prove(edge, 0, head("globex", 1)), codes.PermissionDenied},

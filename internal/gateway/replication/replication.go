@@ -102,7 +102,7 @@ func Via(ctx context.Context, self *stelev1.GatewayID) context.Context {
 // CheckVia returns ErrCycle if the call has passed this gateway before.
 func CheckVia(ctx context.Context, self *stelev1.GatewayID) error {
 	if slices.Contains(metadata.ValueFromIncomingContext(ctx, viaHeader), hex.EncodeToString(self.GetId())) {
-		return fmt.Errorf("%w: a call that %s forwarded came back to it", ErrCycle, self.GetAddress())
+		return fmt.Errorf("%w: a call that %s forwarded returned to it", ErrCycle, self.GetAddress())
 	}
 	return nil
 }

@@ -108,7 +108,7 @@ func decodeList(d *jsontext.Decoder, l protoreflect.List, f protoreflect.FieldDe
 
 // nested reports whether a field holds a message that is an object.
 func nested(f protoreflect.FieldDescriptor) bool {
-	return f.Kind() == protoreflect.MessageKind && openapi.FormOf(f) != openapi.Moment && !isTime(f)
+	return f.Kind() == protoreflect.MessageKind && openapi.FormOf(f) != openapi.AsOf && !isTime(f)
 }
 
 func isTime(f protoreflect.FieldDescriptor) bool {
@@ -194,7 +194,7 @@ func asOfIn(f protoreflect.FieldDescriptor, text, at string) (none protoreflect.
 		return none, wrong(at, "%q is not a time: write 2h (ago) or 2025-03-04T08:00Z", shorten(text))
 	case isTime(f):
 		return protoreflect.ValueOfMessage(timestamppb.New(m.Time).ProtoReflect()), nil
-	case openapi.FormOf(f) != openapi.Moment:
+	case openapi.FormOf(f) != openapi.AsOf:
 		return none, wrong(at, "it cannot be set here")
 	}
 	read, err := m.At(func() (ledger.Revision, error) {

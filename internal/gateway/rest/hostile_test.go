@@ -90,7 +90,7 @@ func FuzzHandler(f *testing.F) {
 			t.Errorf("%s %s: %d %s", method, path, rec.Code, rec.Body)
 		}
 		if strings.Contains(rec.Body.String(), "secret of rival") {
-			t.Errorf("%s %s tells: %s", method, path, rec.Body)
+			t.Errorf("%s %s shows the secret: %s", method, path, rec.Body)
 		}
 	})
 }

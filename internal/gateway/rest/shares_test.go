@@ -53,11 +53,11 @@ func TestWatch_SharesOfSlots(t *testing.T) {
 	}
 }
 
-// A watch that fails gives back its place.
-func TestWatch_FailedOnesLeaveTheirPlaces(t *testing.T) {
+// A watch that fails releases its slot.
+func TestWatch_FailedOnesReleaseTheirSlots(t *testing.T) {
 	w := start(t)
 	ann := w.as("acme", identity.Reader)
-	for i := range 301 { // one caller gets 300 places
+	for i := range 301 { // one caller gets 300 slots
 		if a := w.do("GET", "/v1/watch?prefix=a%3E", ann, ""); a.status != http.StatusBadRequest {
 			t.Fatalf("watch %d that fails: %d %s", i, a.status, a.body)
 		}

@@ -30,7 +30,7 @@ const (
 	sendTimeout = 20 * time.Second
 )
 
-var errManyWatches = status.Errorf(codes.Unavailable, "no more watches for you here, of the %d that all tenants share: close some, try another gateway, or use gRPC, which carries many on one connection", maxWatches)
+var errTooManyWatches = status.Errorf(codes.Unavailable, "you have too many watches here: all tenants share %d; close some, try another gateway, or use gRPC, which carries many on one connection", maxWatches)
 
 // watch follows changes as server-sent events until the caller, or its token, goes.
 func (a *api) watch(w http.ResponseWriter, r *http.Request, values url.Values) {
@@ -76,7 +76,7 @@ func (a *api) enter(ctx context.Context) (leave func(), err error) {
 	}
 	leave, ok := a.watches.Take(status.GetPrincipal().GetTenant(), status.GetPrincipal().GetSubject())
 	if !ok {
-		return nil, errManyWatches
+		return nil, errTooManyWatches
 	}
 	return leave, nil
 }

@@ -160,7 +160,7 @@ func TestWatch_InvalidRequests(t *testing.T) {
 		t.Errorf("no token: %d", a.status)
 	}
 	if a := w.do("GET", "/v1/watch", bob, "", "Last-Event-ID: x"); a.status != 400 {
-		t.Errorf("an id that is none: %d", a.status)
+		t.Errorf("an invalid id: %d", a.status)
 	}
 	if a := w.do("GET", "/v1/watch?prefix=a/", bob, "x"); a.status != 400 || !strings.Contains(a.body, "a watch has no body") {
 		t.Errorf("a body: %d %s", a.status, a.body)

@@ -60,7 +60,7 @@ func (j *Journal) append(ctx context.Context, expected ledger.Sequence, record [
 	if err != nil {
 		return 0, err
 	}
-	j.stream.saw(seq)
+	j.stream.noteSeen(seq)
 	return seq, nil
 }
 

@@ -100,7 +100,7 @@ func (s *AuxStream) append(ctx context.Context, m *nats.Msg) (ledger.Sequence, e
 	if err != nil {
 		return 0, fmt.Errorf("append to %s: %w", m.Subject, err)
 	}
-	s.stream.saw(seq)
+	s.stream.noteSeen(seq)
 	return seq, nil
 }
 
@@ -114,7 +114,7 @@ func (s *AuxStream) Last(ctx context.Context, name string) (seq ledger.Sequence,
 	case err != nil:
 		return 0, nil, fmt.Errorf("last message of %s%s: %w: %w", s.kind.subject, name, ledger.ErrUnavailable, err)
 	}
-	s.stream.saw(ledger.Sequence(m.Sequence))
+	s.stream.noteSeen(ledger.Sequence(m.Sequence))
 	return ledger.Sequence(m.Sequence), m.Data, nil
 }
 

@@ -170,8 +170,8 @@ func (c *peerCopy) readAfter(ctx context.Context, last *ledger.Sequence, to ledg
 	return nil
 }
 
-// copyPatience is how long a server may take to send a message that other servers have.
-var copyPatience = 20 * time.Second
+// copyTimeout is how long a server may take to send a message that other servers have.
+var copyTimeout = 20 * time.Second
 
 // next waits for the consumer's delivery of that number. It returns nil if the server
 // answers, and has nothing more that it can read.
@@ -187,7 +187,7 @@ func (c *peerCopy) next(ctx context.Context, consumer jetstream.Consumer, messag
 			return nil, err
 		case info.Delivered.Consumer >= delivery:
 			return nil, fmt.Errorf("%d deliveries were sent, and %d came", info.Delivered.Consumer, delivery-1)
-		case time.Since(begun) > copyPatience:
+		case time.Since(begun) > copyTimeout:
 			return nil, nil
 		}
 	}

@@ -145,8 +145,8 @@ func TestCopies_ReadUpToAMessage(t *testing.T) {
 // A server of its own, which is not in a cluster, is asked; a copy that ends early lacks
 // messages.
 func TestCopies_OfAServerThatIsAsked(t *testing.T) {
-	defer func(q, p time.Duration) { quiet, copyPatience = q, p }(quiet, copyPatience)
-	quiet, copyPatience = time.Second, time.Millisecond // longer than a busy machine takes to deliver a message
+	defer func(q, p time.Duration) { quiet, copyTimeout = q, p }(quiet, copyTimeout)
+	quiet, copyTimeout = time.Second, time.Millisecond // longer than a busy machine takes to deliver a message
 	j := openTest(t, startTest(t, t.TempDir()), Config{})
 	j.embedded = nil
 	var last ledger.Sequence

@@ -153,7 +153,7 @@ func (f *follower) run(ctx context.Context) error {
 			return err
 		}
 		f.last = got
-		f.j.stream.saw(got.Sequence)
+		f.j.stream.noteSeen(got.Sequence)
 	}
 }
 

@@ -115,6 +115,6 @@ func (s *stream) check(info *jetstream.StreamInfo, seen uint64) error {
 	if diff != nil {
 		return fmt.Errorf("%s is not as it must be: %s", s.want.Name, strings.Join(diff, "; "))
 	}
-	s.saw(ledger.Sequence(state.LastSeq))
+	s.noteSeen(ledger.Sequence(state.LastSeq))
 	return nil
 }

@@ -106,8 +106,8 @@ type stream struct {
 	short bool
 }
 
-// saw notes that a message exists.
-func (s *stream) saw(seq ledger.Sequence) {
+// noteSeen notes that a message exists.
+func (s *stream) noteSeen(seq ledger.Sequence) {
 	for {
 		old := s.seen.Load()
 		if uint64(seq) <= old || s.seen.CompareAndSwap(old, uint64(seq)) {

@@ -74,7 +74,7 @@ func TestTree_ContradictingJournalStopsIt(t *testing.T) {
 			}
 			name := tc.name + " while it follows"
 			if away {
-				name = tc.name + " while it was away"
+				name = tc.name + " while it was not connected"
 			}
 			t.Run(name, func(t *testing.T) {
 				w := newWorld(t)

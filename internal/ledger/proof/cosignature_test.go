@@ -80,7 +80,7 @@ func TestOpen_Quorum(t *testing.T) {
 		"two":                          {signed + lines[0] + lines[2], 2, true},
 		"three":                        {signed + lines[2] + lines[1] + lines[0], 3, true},
 		"one that is not known":        {signed + unknown.Cosign(c.Text(), time.Unix(1_800_000_000, 0)), 1, false},
-		"one that is not known, too":   {signed + unknown.Cosign(c.Text(), time.Unix(1_800_000_000, 0)) + lines[0], 1, true},
+		"also one that is not known":   {signed + unknown.Cosign(c.Text(), time.Unix(1_800_000_000, 0)) + lines[0], 1, true},
 		"of another checkpoint":        {signed + lines[0] + unknown.Cosign(other.Text(), time.Unix(1, 0)), 2, false},
 		"one that does not verify":     {signed + lines[0] + string(damaged), 1, false},
 		"without a time":               {signed + unknown.Cosign(c.Text(), time.Unix(0, 0)), 1, false},

@@ -8,7 +8,7 @@ import (
 )
 
 // SetPace makes everything that waits for time wait less.
-func SetPace(every, patience time.Duration) { interval, rewindPatience = every, patience }
+func SetPace(every, grace time.Duration) { interval, rewindGrace = every, grace }
 
 // Root is the tree's root as the file holds it.
 func (t *Tree) Root() (size int64, root string, err error) {

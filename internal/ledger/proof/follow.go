@@ -15,9 +15,9 @@ var (
 	// interval is the time between two appends to the file, two checkpoints, and two
 	// looks at where the journal ends.
 	interval = time.Second
-	// rewindPatience is how long a stream must stay shorter than it was until that is
+	// rewindGrace is how long a stream must stay shorter than it was until that is
 	// believed: a newly elected leader may not have applied all its messages yet.
-	rewindPatience = 20 * time.Second
+	rewindGrace = 20 * time.Second
 )
 
 // batchCommits is how many commits are appended without waiting for the interval
@@ -38,7 +38,7 @@ func (t *Tree) Follow(j follower.Journal) error {
 	}
 	t.journal = j
 	f := &follower.Follower{
-		Name: "tree", Journal: j, Log: t.cfg.Log, Interval: interval, Patience: rewindPatience,
+		Name: "tree", Journal: j, Log: t.cfg.Log, Interval: interval, RewindGrace: rewindGrace,
 		File:    func() follower.File { return &followed{t, t.store.Load(), make(chan record, 1024)} },
 		Rebuild: func(why error) error { return t.rebuild(j.Epoch(), why) },
 		Stop:    t.stop,

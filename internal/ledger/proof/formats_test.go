@@ -206,7 +206,7 @@ func TestReceipts_FlippedBit(t *testing.T) {
 				t.Errorf("bit %d of byte %d: %v", bit, i, err)
 			}
 			if err := secondReceipt(string(bad), b.key.String()); err == nil {
-				t.Errorf("bit %d of byte %d: the second verifier takes it", bit, i)
+				t.Errorf("bit %d of byte %d: the second verifier accepts it", bit, i)
 			}
 		}
 	}
@@ -236,7 +236,7 @@ func TestReceipts_OfAnotherLedgerOrKey(t *testing.T) {
 		t.Errorf("another ledger's commit: %v", err)
 	}
 	if err := secondReceipt(b.receipt(t, 5), b.key.String()); err == nil {
-		t.Error("another ledger's commit: the second verifier takes it")
+		t.Error("another ledger's commit: the second verifier accepts it")
 	}
 }
 
@@ -274,7 +274,7 @@ func TestAuditFiles_FlippedBit(t *testing.T) {
 				t.Errorf("bit %d of byte %d: %v", bit, i, err)
 			}
 			if err := secondAudit(string(bad), b.key.String()); err == nil {
-				t.Errorf("bit %d of byte %d: the second verifier takes it", bit, i)
+				t.Errorf("bit %d of byte %d: the second verifier accepts it", bit, i)
 			}
 		}
 	}
@@ -315,7 +315,7 @@ func TestAuditFiles_EditIsFoundWithItsLine(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if err := secondAudit(c.text, b.key.String()); err == nil {
-			t.Errorf("%s: the second verifier takes it", name)
+			t.Errorf("%s: the second verifier accepts it", name)
 		}
 	}
 	whole := strings.Join(lines, "")
@@ -353,7 +353,7 @@ func TestAuditFiles_SignedTreeOfBrokenHistory(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := w.Add(b.prove(t, 3)); err == nil {
-			t.Errorf("%s: the writer takes it", name)
+			t.Errorf("%s: the writer accepts it", name)
 		}
 		spoilt := b.prove(t, 3)
 		line, err := json.Marshal(struct {
@@ -369,7 +369,7 @@ func TestAuditFiles_SignedTreeOfBrokenHistory(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if err := secondAudit(text, b.key.String()); err == nil {
-			t.Errorf("%s: the second verifier takes it", name)
+			t.Errorf("%s: the second verifier accepts it", name)
 		}
 	}
 }

@@ -84,7 +84,7 @@ func TestVerifiers_KeyWasHandedOver(t *testing.T) {
 		t.Error("the second verifier of an audit file:", err)
 	}
 	if err := secondAudit(file, alone.Keys()); err == nil {
-		t.Error("the second verifier takes an audit file of a key that it does not know")
+		t.Error("the second verifier accepts an audit file of a key that it does not know")
 	}
 
 	// Keys that were changed.

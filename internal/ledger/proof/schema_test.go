@@ -50,7 +50,7 @@ func TestAuditFiles_MatchTheirSchema(t *testing.T) {
 			failed = failed || check(l) != nil
 		}
 		if !failed {
-			t.Errorf("%s: the schema takes it", name)
+			t.Errorf("%s: the schema accepts it", name)
 		}
 		if verifyAudit(edited, &b.key) == nil {
 			t.Errorf("%s: it verifies", name)

@@ -27,7 +27,7 @@ const (
 	KeysName       = "keys"
 )
 
-// Sign starts signing, until Close: a checkpoint per second while the tree grows. Call
+// Sign starts checkpoint signing, until Close: a checkpoint per second while the tree grows. Call
 // it once, after Follow. The error reports that the key belongs to another ledger.
 //
 // Any number of processes may sign with the same key. A checkpoint is appended to the
@@ -232,7 +232,7 @@ func (s *signer) suspect(why error) error {
 	if s.doubt.IsZero() {
 		s.doubt = time.Now()
 	}
-	if time.Since(s.doubt) < rewindPatience {
+	if time.Since(s.doubt) < rewindGrace {
 		return nil
 	}
 	return why

@@ -121,7 +121,7 @@ func TestReplica_ContradictingJournalStopsIt(t *testing.T) {
 			}
 			name := tc.name + " while it follows"
 			if away {
-				name = tc.name + " while it was away"
+				name = tc.name + " while it was not connected"
 			}
 			// In a bubble, because a journal's end is believed only after a while.
 			t.Run(name, func(t *testing.T) {

@@ -19,8 +19,8 @@ const pollInterval = 500 * time.Millisecond
 
 var flushInterval = 5 * time.Second // a variable for tests
 
-// rewindPatience is the follower's Patience.
-var rewindPatience = 20 * time.Second
+// rewindGrace is the follower's RewindGrace.
+var rewindGrace = 20 * time.Second
 
 // Follow starts following the journal, until Close. Call it once. The error reports
 // that the replica is of another ledger, or that its file cannot be created.
@@ -42,7 +42,7 @@ func (r *Replica) Follow(j follower.Journal) error {
 	reader := journalReader(j)
 	r.journal.Store(&reader)
 	f := &follower.Follower{
-		Name: "replica", Journal: j, Log: r.cfg.Log, Interval: pollInterval, Patience: rewindPatience,
+		Name: "replica", Journal: j, Log: r.cfg.Log, Interval: pollInterval, RewindGrace: rewindGrace,
 		File:    func() follower.File { return &followed{r, r.store.Load()} },
 		Rebuild: func(why error) error { return r.rebuild(j.Epoch(), why) },
 		Stop:    r.stop,
@@ -60,7 +60,7 @@ func (r *Replica) build(e ledger.Epoch) error {
 	return nil
 }
 
-// rebuild sets the file aside, or removes it if it only lacks the history of a pin, and starts an
+// rebuild rebuilds the replica, usually after damage: it sets the file aside, or removes it if it only lacks the history of a pin, and starts an
 // empty one. Views answer that the replica is being built until it holds everything again. After
 // an error, rebuild can be called again.
 func (r *Replica) rebuild(e ledger.Epoch, why error) error {

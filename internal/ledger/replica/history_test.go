@@ -158,12 +158,12 @@ func readsEqualReplay(t *rapid.T, dir string, j anyJournal, tenants []ledger.Ten
 	}
 }
 
-// compareAll compares every read of every moment.
+// compareAll compares every read of every state.
 func compareAll(r *replica.Replica, h *history) error {
 	if h.head() == 0 {
 		var out *ledger.RangeError
 		if _, err := r.View(h.tenant, replica.At{Time: time.Now()}); !errors.As(err, &out) {
-			return fmt.Errorf("a moment of %s, which has no commit: %v", h.tenant, err)
+			return fmt.Errorf("a state of %s, which has no commit: %v", h.tenant, err)
 		}
 	}
 	if err := h.compareState(r, replica.At{}, h.head(), hostileKeys, prefixes); err != nil {

@@ -103,8 +103,8 @@ func (h *history) selected(r ledger.Revision, prefix ledger.Prefix, from ledger.
 // keys that were ever set.
 func (h *history) keys() []ledger.Key { return slices.Sorted(maps.Keys(h.touched)) }
 
-// compareState says how the replica's state at a moment differs from the one at
-// a revision. Prefixes are listed in pages of a few keys.
+// compareState says how the replica's state at a revision or time differs from the expected
+// one. Prefixes are listed in pages of a few keys.
 func (h *history) compareState(r *replica.Replica, at replica.At, want ledger.Revision, keys []ledger.Key, prefixes []ledger.Prefix) error {
 	v, err := r.View(h.tenant, at)
 	if err != nil {

@@ -43,7 +43,7 @@ func TestCommit_ValuesAreValidated(t *testing.T) {
 		{"a deletion", "acme", set("app/timeout", ""), ""},
 		{"the same set's schema", "acme", set("new/a", "1", "_schema/new", `{"type":"string"}`), `changes[0].value: new/a: the value must be of type string`},
 		{"the same set's, and good", "acme", set("new/a", `"x"`, "_schema/new", `{"type":"string"}`), ""},
-		{"a document that is none", "acme", set("_schema/app/timeout", `{"type":"int"}`), `changes[0].value: _schema/app/timeout is not a valid schema: at /type`},
+		{"an invalid document", "acme", set("_schema/app/timeout", `{"type":"int"}`), `changes[0].value: _schema/app/timeout is not a valid schema: at /type`},
 		{"one that is not an object", "acme", set("_schema/a", `1`), `_schema/a is not a valid schema: a schema is an object`},
 		{"one of another draft", "acme", set("_schema/a", `{"$schema":"http://json-schema.org/draft-07/schema#"}`), `is not https://json-schema.org/draft/2020-12/schema`},
 		{"a file", "acme", set("_schema/a", `{"$ref":"file:///etc/passwd"}`), `file:///etc/passwd does not refer to a schema of the ledger`},

@@ -16,7 +16,7 @@ import (
 // op is one operation on a tenant; empty values delete.
 type op struct {
 	changes []ledger.Change
-	back    ledger.Revision // so many revisions, where it is a rollback
+	back    ledger.Revision // so many revisions, if it is a rollback
 	allow   bool
 }
 

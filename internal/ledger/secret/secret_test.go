@@ -130,7 +130,7 @@ func TestSecrets_AreStoredEncrypted(t *testing.T) {
 	}
 	for _, tc := range []struct{ name, key, value, want string }{
 		{"a copy of an encrypted value", "s/b", string(kept), "only the ledger writes such"},
-		{"the same where nothing is secret", "b", string(kept), "only the ledger writes such"},
+		{"the same without a secret route", "b", string(kept), "only the ledger writes such"},
 		{"what was shown of a secret", "s/b", `"***"`, "is shown instead of a secret"},
 	} {
 		_, err := p.commit("acme", "x", "1", tc.key, tc.value)

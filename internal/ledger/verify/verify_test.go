@@ -216,7 +216,7 @@ func TestVerify_OlderJournal(t *testing.T) {
 			found = found || strings.HasPrefix(finding.Where, where)
 		}
 		if !found {
-			t.Errorf("%s does not tell that the journal was restored: %v", where, r.Findings)
+			t.Errorf("%s does not report that the journal was restored: %v", where, r.Findings)
 		}
 	}
 }

@@ -17,7 +17,7 @@ type walk struct {
 	epoch   ledger.Epoch
 	replica *replicated   // nil without one
 	tree    *proof.Stored // nil without one
-	// claims about the tree that are still to be held to it, sizes ascending.
+	// claims about the tree that are not checked against it yet, by ascending size.
 	claims []claim
 
 	roots    proof.Roots

@@ -321,7 +321,7 @@ func TestDrift_FilesWithoutAKey(t *testing.T) {
 			t.Errorf("%s says %.80q: %v", name, item.Value, err)
 		}
 		if strings.Contains(string(item.Value), "secret") {
-			t.Errorf("%s tells of another folder: %s", name, item.Value)
+			t.Errorf("%s shows another folder: %s", name, item.Value)
 		}
 		if again, ok, err := s.store.Read(t.Context(), name); err != nil || !ok || !cmp.Equal(again.Value, item.Value) || again.State != item.State {
 			t.Errorf("%s is scanned as %.80q, read as %.80q, %v", name, item.Value, again.Value, err)

@@ -104,7 +104,7 @@ func (p *plan) one(w projector.Write) error {
 	}
 	next := entry{w.Revision, want.kind}
 	if there && have == next {
-		if same, err := says(at, want); err != nil || same {
+		if same, err := hasContent(at, want); err != nil || same {
 			return err
 		}
 	}
@@ -117,8 +117,8 @@ func (p *plan) one(w projector.Write) error {
 	return nil
 }
 
-// says compares a file with its expected content.
-func says(at string, want content) (bool, error) {
+// hasContent compares a file with its expected content.
+func hasContent(at string, want content) (bool, error) {
 	if at == "" {
 		return false, nil
 	}

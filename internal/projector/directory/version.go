@@ -116,8 +116,8 @@ func (t tree) link() error {
 	return err
 }
 
-// strangers are the files and folders that were put by hand where links belong.
-func (t tree) strangers() ([]string, error) {
+// unmanaged are the files and folders that were put by hand where links belong.
+func (t tree) unmanaged() ([]string, error) {
 	entries, err := os.ReadDir(t.dir)
 	var names []string
 	for _, e := range entries {

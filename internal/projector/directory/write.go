@@ -67,7 +67,7 @@ func (s *Sink) write(ctx context.Context, t *tenant, writes []projector.Write) (
 	if err := tr.link(); err != nil {
 		return nil, err
 	}
-	strangers, err := tr.strangers()
+	unmanaged, err := tr.unmanaged()
 	if err != nil {
 		return nil, err
 	}
@@ -75,13 +75,13 @@ func (s *Sink) write(ctx context.Context, t *tenant, writes []projector.Write) (
 	if err != nil {
 		return nil, err
 	}
-	if len(strangers) > 0 {
+	if len(unmanaged) > 0 {
 		// First a version that changes only their location: they do not switch with the
 		// others.
 		if err := s.advance(ctx, p); err != nil {
 			return nil, err
 		}
-		if err := p.replaceByLinks(strangers); err != nil {
+		if err := p.replaceByLinks(unmanaged); err != nil {
 			return nil, err
 		}
 		if p, err = s.plan(p.tree); err != nil {

@@ -36,7 +36,7 @@ type settings struct {
 	// Table is a name or an ARN.
 	Table  string `json:"table"`
 	Layout layout `json:"layout"`
-	// Create makes the table where it is missing, and turns its TTL and its
+	// Create makes the table if it is missing, and turns its TTL and its
 	// point-in-time recovery on.
 	Create bool `json:"create"`
 	// TombstoneTTL is how long after its commit a deleted key's item expires, e.g.

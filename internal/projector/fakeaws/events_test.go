@@ -209,7 +209,7 @@ func TestDelivery(t *testing.T) {
 	}
 	select {
 	case more := <-came:
-		t.Errorf("delivered was, too: %s", more)
+		t.Errorf("it also delivered: %s", more)
 	default:
 	}
 }

@@ -136,7 +136,7 @@ func TestPutParameter(t *testing.T) {
 		"no value":                      {apiPut, put("/a/empty", ""), "ValidationException"},
 		"reference to a parameter":      {apiPut, put("/a/ref", "x {{ssm:name}} y"), "ValidationException"},
 		"double brackets":               {apiPut, put("/a/ref", "{{}}"), "ValidationException"},
-		"braces that are none":          {apiPut, put("/a/braces", `{"a":{"b":{}}}`), ""},
+		"braces of no reference":        {apiPut, put("/a/braces", `{"a":{"b":{}}}`), ""},
 		"4 KB":                          {tiers, put("/4kb", strings.Repeat("v", 4096)), ""},
 		"more than 4 KB":                {tiers, put("/4kb-2", strings.Repeat("v", 4097)), "ValidationException"},
 		"more than 4 KB, but advanced":  {tiers, advanced(put("/8kb", strings.Repeat("v", 8192))), ""},

@@ -288,7 +288,7 @@ func TestWrite_FullAccount(t *testing.T) {
 		t.Fatalf("in a full account: %v", errs)
 	}
 	if _, refused := errors.AsType[*projector.RefusedError](errs[1]); refused {
-		t.Error("it is refused for good")
+		t.Error("it is rejected permanently")
 	}
 	must(t, s, write(2, "a", ""))
 	must(t, s, write(1, "b", `1`))
@@ -315,7 +315,7 @@ func TestWrite_Recreation(t *testing.T) {
 		t.Errorf("at once after the deletion: %v", errs)
 	}
 	if _, refused := errors.AsType[*projector.RefusedError](errs[0]); refused {
-		t.Error("it is refused for good")
+		t.Error("it is rejected permanently")
 	}
 	if n := puts(aws, "/stele/acme/a"); n != 1 {
 		t.Errorf("it was put %d times", n)

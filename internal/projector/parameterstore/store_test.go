@@ -361,7 +361,7 @@ func TestTiers(t *testing.T) {
 	if err := try(t, s, w)[0]; err == nil {
 		t.Fatal("AWS takes an advanced parameter back")
 	} else if _, refused := errors.AsType[*projector.RefusedError](err); refused {
-		t.Fatalf("refused for good: %v", err)
+		t.Fatalf("rejected permanently: %v", err)
 	}
 	must(t, s, w)
 	tier("Advanced")

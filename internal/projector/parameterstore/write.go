@@ -109,7 +109,7 @@ func (s *Store) write(ctx context.Context, writes []projector.Write) ([]error, e
 				continue
 			}
 		}
-		errs[i] = s.bring(ctx, in)
+		errs[i] = s.apply(ctx, in)
 		switch {
 		case unanswered(errs[i]):
 			s.forget(names...)
@@ -133,8 +133,8 @@ func (s *Store) adopts(found look, in intent) bool {
 	return s.Same(found.item, in.Write) || in.Replace == nil && found.item.Revision > in.Revision
 }
 
-// bring makes the request of a write, unless something that is known is in its way.
-func (s *Store) bring(ctx context.Context, in intent) error {
+// apply makes the request of a write, unless something that is known is in its way.
+func (s *Store) apply(ctx context.Context, in intent) error {
 	if in.Deleted() {
 		if err := s.delete(ctx, in.name); err != nil {
 			return err
@@ -150,7 +150,7 @@ func (s *Store) bring(ctx context.Context, in intent) error {
 		return projector.Refuse("%s is a %s and must become a %s, but AWS does not change a parameter's type: delete the parameter, and wait 30 seconds", in.name, k.kind, in.kind)
 	}
 	if k.version == 0 && s.layout.flat {
-		if err := s.inTheWay(ctx, in.Tenant, in.name); err != nil {
+		if err := s.checkNesting(ctx, in.Tenant, in.name); err != nil {
 			return err
 		}
 	}
@@ -193,9 +193,9 @@ func (s *Store) bring(ctx context.Context, in intent) error {
 	return nil
 }
 
-// inTheWay looks for parameters that a new one could not be next to: those that its
+// checkNesting looks for parameters that a new one could not be next to: those that its
 // name has as levels, and those below it.
-func (s *Store) inTheWay(ctx context.Context, t ledger.Tenant, name string) error {
+func (s *Store) checkNesting(ctx context.Context, t ledger.Tenant, name string) error {
 	for above := range slices.Chunk(s.layout.above(t, name), batch) {
 		found, err := s.values(ctx, above, false)
 		if err != nil {

@@ -96,7 +96,7 @@ func (s *Store) write(ctx context.Context, in intent) error {
 			return err
 		}
 	}
-	if err := s.bringKey(ctx, in); err != nil || s.Same(item, in.Write) {
+	if err := s.setKMSKey(ctx, in); err != nil || s.Same(item, in.Write) {
 		return err
 	}
 	return s.replace(ctx, in, item.State.(state).version)
@@ -127,8 +127,8 @@ func (s *Store) restore(ctx context.Context, name string) (projector.Item, error
 	return item, err
 }
 
-// bringKey has the secret encrypted with the key that the route names.
-func (s *Store) bringKey(ctx context.Context, in intent) error {
+// setKMSKey has the secret encrypted with the key that the route names.
+func (s *Store) setKMSKey(ctx context.Context, in intent) error {
 	if in.key() == nil {
 		return nil
 	}

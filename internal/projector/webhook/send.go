@@ -119,12 +119,12 @@ func (k *sink) post(ctx context.Context, data events.ConfigurationChanged) (stat
 	if text = bytes.TrimSpace(text); len(text) > 0 {
 		reason = ": " + strings.ToValidUTF8(string(text), "?")
 	}
-	k.heed(resp, now)
+	k.applyRetryAfter(resp, now)
 	return resp.StatusCode, reason, nil
 }
 
-// heed notes how long the receiver asks to be left alone.
-func (k *sink) heed(resp *http.Response, now time.Time) {
+// applyRetryAfter notes how long the receiver asks callers to wait.
+func (k *sink) applyRetryAfter(resp *http.Response, now time.Time) {
 	if resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode != http.StatusServiceUnavailable {
 		return
 	}

@@ -693,7 +693,7 @@ func (x *BaseOrigin) GetAuthor() string {
 	return ""
 }
 
-// PromotionOrigin is the state of another tenant that values were taken over from.
+// PromotionOrigin is the state of another tenant that values were promoted from.
 type PromotionOrigin struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The tenant, and the revision and id of the state.

@@ -199,7 +199,7 @@ func (c *etcdClient) Watch(ctx context.Context, tenant, key string, watches, str
 // Replay makes a transaction of each change set, one after the other.
 func (c *etcdClient) Replay(ctx context.Context, tenant string, sets []ChangeSet) ([]int64, error) {
 	client := c.next()
-	moments := make([]int64, len(sets))
+	revisions := make([]int64, len(sets))
 	for i, set := range sets {
 		ops := make([]clientv3.Op, len(set.Changes))
 		for j, e := range set.Changes {
@@ -212,12 +212,12 @@ func (c *etcdClient) Replay(ctx context.Context, tenant string, sets []ChangeSet
 		if err != nil {
 			return nil, fmt.Errorf("etcd: change set %d of %s: %w", i, tenant, err)
 		}
-		moments[i] = r.Header.Revision
+		revisions[i] = r.Header.Revision
 	}
-	return moments, nil
+	return revisions, nil
 }
 
-func (c *etcdClient) ReadAt(ctx context.Context, tenant, key string, moment int64) error {
-	_, err := c.get(ctx, etcdKey(tenant, key), clientv3.WithSerializable(), clientv3.WithRev(moment))
+func (c *etcdClient) ReadAt(ctx context.Context, tenant, key string, revision int64) error {
+	_, err := c.get(ctx, etcdKey(tenant, key), clientv3.WithSerializable(), clientv3.WithRev(revision))
 	return err
 }

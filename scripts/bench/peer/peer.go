@@ -130,11 +130,11 @@ type ChangeSet struct {
 // Historian keeps every past state.
 type Historian interface {
 	// Replay writes a tenant's change sets in their order, each whole, and returns
-	// what it calls the moment after each.
+	// the revision after each.
 	Replay(ctx context.Context, tenant string, sets []ChangeSet) ([]int64, error)
-	// ReadAt reads a key as it was at a moment, or at head for 0. A key that was
+	// ReadAt reads a key as it was at a revision, or at head for 0. A key that was
 	// not there is an error.
-	ReadAt(ctx context.Context, tenant, key string, moment int64) error
+	ReadAt(ctx context.Context, tenant, key string, revision int64) error
 }
 
 // TimeTraveller answers questions about the past.

@@ -33,24 +33,24 @@ func (c *steleClient) Replay(ctx context.Context, tenant string, sets []ChangeSe
 		}
 		return stream.CloseSend()
 	})
-	moments := make([]int64, len(sets))
+	revisions := make([]int64, len(sets))
 	g.Go(func() error {
-		for i := range moments {
+		for i := range revisions {
 			r, err := stream.Recv()
 			if err != nil {
 				return fmt.Errorf("stele: change set %d of %s: %w", i, tenant, err)
 			}
-			moments[i] = int64(r.Commit.Revision)
+			revisions[i] = int64(r.Commit.Revision)
 		}
 		return nil
 	})
-	return moments, g.Wait()
+	return revisions, g.Wait()
 }
 
-func (c *steleClient) ReadAt(ctx context.Context, tenant, key string, moment int64) error {
+func (c *steleClient) ReadAt(ctx context.Context, tenant, key string, revision int64) error {
 	req := &stelev1.GetRequest{Key: key}
-	if moment > 0 {
-		req.At = &stelev1.At{Point: &stelev1.At_Revision{Revision: uint64(moment)}}
+	if revision > 0 {
+		req.At = &stelev1.At{Point: &stelev1.At_Revision{Revision: uint64(revision)}}
 	}
 	_, err := c.config().Get(ctx, req, c.as(tenant))
 	return err

@@ -450,7 +450,7 @@ func TestTemplate_ParameterPrefix(t *testing.T) {
 	}
 }
 
-// The linter knows CloudFormation's own schemas; it is asked where it is installed.
+// The linter knows CloudFormation's own schemas; it runs if it is installed.
 func TestLinter(t *testing.T) {
 	lint, err := exec.LookPath("cfn-lint")
 	if err != nil {

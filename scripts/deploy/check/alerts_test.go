@@ -9,8 +9,8 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
-// Prometheus takes the rules, and each looks at a metric of Stele's or at "up".
-func TestPrometheusTakesTheAlerts(t *testing.T) {
+// Prometheus accepts the rules, and each selects a metric of Stele's or "up".
+func TestAlerts_PrometheusAcceptsThem(t *testing.T) {
 	groups, errs := rulefmt.ParseFile("../prometheus/alerts.yaml", false, model.LegacyValidation)
 	for _, err := range errs {
 		t.Error(err)

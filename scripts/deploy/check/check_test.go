@@ -167,7 +167,7 @@ func TestCompose_File(t *testing.T) {
 			case err != nil:
 				t.Error(err)
 			case strings.HasPrefix(dependency, "nats-") && on.HealthCheck == nil:
-				t.Errorf("%s waits for the health of %s, which says nothing of it", name, dependency)
+				t.Errorf("%s waits for the health of %s, which says nothing about it", name, dependency)
 			}
 		}
 		if strings.HasPrefix(name, "nats-") {

@@ -1,4 +1,4 @@
-// Package systemd_test has systemd itself read the units, where it is installed.
+// Package systemd_test has systemd itself read the units, if it is installed.
 package systemd_test
 
 import (

@@ -17,7 +17,7 @@ import (
 	"github.com/stelehq/stele/schemas/events"
 )
 
-// What Parameter Store says of itself.
+// Attributes of Parameter Store's events.
 // https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-cwe.html
 const (
 	parameterSource = "aws.ssm"

@@ -35,7 +35,7 @@ func (b *Bridge) compare(ctx context.Context, detail []byte) error {
 		return fmt.Errorf("gateway %s: %w", b.gateway.address, err)
 	}
 	defer conn.Close()
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	resp, err := stelev1.NewSinksClient(conn).CheckDrift(bearer(ctx, b.gateway.token), &stelev1.CheckDriftRequest{Sink: b.gateway.sink, Name: change.Name})
 	if err != nil {

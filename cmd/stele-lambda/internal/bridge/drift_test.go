@@ -52,7 +52,7 @@ func TestDrift_ChangedParametersAreCompared(t *testing.T) {
 	}
 	for _, want := range []string{"/stele/acme/paramconfig/db/pool", "KIND_EDITED", "ACTION_REPAIRED"} {
 		if !strings.Contains(log.String(), want) {
-			t.Errorf("the log says nothing of %q: %s", want, &log)
+			t.Errorf("the log says nothing about %q: %s", want, &log)
 		}
 	}
 

@@ -16,8 +16,8 @@ import (
 const (
 	// parallel is the most calls at a time.
 	parallel = 32
-	// patience is how long a call may take.
-	patience = 10 * time.Second
+	// callTimeout is how long a call may take.
+	callTimeout = 10 * time.Second
 )
 
 // call notifies one instance of a service.
@@ -72,7 +72,7 @@ func callAll(ctx context.Context, calls []call) []error {
 	group.SetLimit(parallel)
 	for i, c := range calls {
 		group.Go(func() error {
-			ctx, cancel := context.WithTimeout(ctx, patience)
+			ctx, cancel := context.WithTimeout(ctx, callTimeout)
 			defer cancel()
 			if err := c.do(ctx); err != nil {
 				results[i] = fmt.Errorf("notify %s: %w", c.name, err)

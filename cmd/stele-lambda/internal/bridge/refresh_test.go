@@ -91,7 +91,7 @@ func TestRefresh_FailedServiceDelaysNoOther(t *testing.T) {
 	}
 	for _, want := range []string{"notify " + bad.address, "the disk is full", "notify " + worse.address, "the pool is closed", "notify grpc://no.such.host.invalid:1: no such host"} {
 		if !strings.Contains(err.Error(), want) {
-			t.Errorf("the error says nothing of %q: %v", want, err)
+			t.Errorf("the error says nothing about %q: %v", want, err)
 		}
 	}
 	for _, s := range []*service{good, bad, worse, hook} {

@@ -38,6 +38,11 @@ var elsewhere = map[string]string{
 	"login":   "--token-file FILE, or $STELE_TOKEN",
 	"init":    "stele up",
 	"start":   "stele up",
+	"console": "the link that stele up prints, or the address of --web, in a browser",
+	"ui":      "the link that stele up prints, or the address of --web, in a browser",
+	"plan":    "stele apply -f FILE --plan",
+	"review":  "stele apply -f FILE --plan",
+	"health":  "stele doctor, or stele ready for health checks",
 
 	"tenant list":   "stele tenants",
 	"tenant ls":     "stele tenants",
@@ -121,6 +126,9 @@ func positional(use string) (wants []string) {
 // missing says which argument is missing, or that there are too many, in place of
 // cobra's count.
 func missing(cmd *cobra.Command, args []string, err error) error {
+	if err != nil && strings.HasPrefix(err.Error(), "unknown command ") { // cobra.NoArgs
+		return fmt.Errorf("%s takes no arguments: %s", cmd.CommandPath(), strings.Join(args, " "))
+	}
 	if err == nil || !strings.HasPrefix(err.Error(), "accepts ") && !strings.HasPrefix(err.Error(), "requires at least") {
 		return err
 	}

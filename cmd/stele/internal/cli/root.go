@@ -28,7 +28,7 @@ func RootCommand(c *session.Flags) *cobra.Command {
 		Use:   "stele",
 		Short: "A configuration ledger: who changed what and why, and any past state",
 		Long: `Stele is a configuration ledger. Every write is a commit in an immutable log;
-"stele up" runs all of it on this machine.
+"stele up" runs everything on this machine.
 
 Revisions are written @42, @HEAD, @HEAD~1, @2h (ago) or @2025-03-04T08:00Z. A
 PREFIX "a/b" is the key a/b and all keys below it, "a/b/" only those below it,

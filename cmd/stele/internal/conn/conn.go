@@ -97,8 +97,20 @@ func AsTenant(ctx context.Context, t ledger.Tenant) context.Context {
 	if md == nil {
 		md = metadata.MD{}
 	}
-	md.Set("as-tenant", string(t))
+	md.Set(asTenant, string(t))
 	return metadata.NewOutgoingContext(ctx, md)
+}
+
+// asTenant is the metadata that names the tenant to act for.
+const asTenant = "as-tenant"
+
+// tenantOf is the tenant that calls with the context act for; empty for the token's.
+func tenantOf(ctx context.Context) ledger.Tenant {
+	md, _ := metadata.FromOutgoingContext(ctx)
+	if named := md.Get(asTenant); len(named) > 0 {
+		return ledger.Tenant(named[0])
+	}
+	return ""
 }
 
 // bearer puts the token on every call.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/cmd/stele/internal/certs"
+	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
@@ -28,6 +29,10 @@ type Gateways struct {
 	// chosen counts how often a gateway was left: the connection in use is that number,
 	// modulo all.
 	chosen atomic.Uint32
+	// NotChecked, if set before the first call, is called for each answer that counts secrets
+	// which were not checked against their schemas, with the tenant that the call acts for,
+	// empty for the token's.
+	NotChecked func(t ledger.Tenant, secrets uint64)
 }
 
 // Open returns the gateways of a list, host:port separated by commas, as Dial does for
@@ -83,7 +88,7 @@ func (g *Gateways) Invoke(ctx context.Context, method string, args, reply any, o
 			attempt, cancel := ctx, func() {}
 			limited := !last && reads(method)
 			if limited {
-				attempt, cancel = context.WithTimeout(ctx, patience(ctx))
+				attempt, cancel = context.WithTimeout(ctx, readTimeout(ctx))
 			}
 			var from peer.Peer
 			err := conn.Invoke(attempt, method, args, reply, append(slices.Clip(opts), grpc.Peer(&from))...)
@@ -94,6 +99,9 @@ func (g *Gateways) Invoke(ctx context.Context, method string, args, reply any, o
 				continue
 			}
 			if !silent && !unavailable(err, from) {
+				if err == nil {
+					g.reportNotChecked(ctx, reply)
+				}
 				return err
 			}
 			if others == 0 {
@@ -116,9 +124,9 @@ func expired(err error) bool {
 	return code == codes.DeadlineExceeded || code == codes.Canceled
 }
 
-// patience is how long a gateway may take to answer a read before the next one is asked: a
+// readTimeout is how long a gateway may take to answer a read before the next one is asked: a
 // gateway can answer pings and no call. The next one has as much time, at least.
-func patience(ctx context.Context) time.Duration {
+func readTimeout(ctx context.Context) time.Duration {
 	const most = 10 * time.Second
 	if end, ok := ctx.Deadline(); ok {
 		return min(most, time.Until(end)/2)
@@ -134,14 +142,15 @@ func (g *Gateways) NewStream(ctx context.Context, desc *grpc.StreamDesc, method 
 	if err != nil {
 		return nil, err
 	}
-	return &stream{s, func() { g.leave(chosen) }}, nil
+	return &stream{s, g, chosen}, nil
 }
 
 // stream leaves its gateway when it, or a watch on it, ends with UNAVAILABLE, or when its
 // caller cancels it with that cause.
 type stream struct {
 	grpc.ClientStream
-	leave func()
+	gateways *Gateways
+	chosen   uint32
 }
 
 func (s *stream) RecvMsg(m any) error {
@@ -150,9 +159,23 @@ func (s *stream) RecvMsg(m any) error {
 	watch, _ := m.(*stelev1.WatchResponse)
 	if ok && unavailable(err, *from) || err == nil && codes.Code(watch.GetCanceled().GetStatus().GetCode()) == codes.Unavailable ||
 		status.Code(context.Cause(s.Context())) == codes.Unavailable {
-		s.leave()
+		s.gateways.leave(s.chosen)
+	}
+	if err == nil {
+		s.gateways.reportNotChecked(s.Context(), m)
 	}
 	return err
+}
+
+// reportNotChecked calls NotChecked if an answer counts secrets.
+func (g *Gateways) reportNotChecked(ctx context.Context, answer any) {
+	if of, ok := answer.(*stelev1.CommitStreamResponse); ok {
+		answer = of.GetCommit()
+	}
+	of, ok := answer.(interface{ GetNotChecked() uint64 })
+	if ok && of.GetNotChecked() > 0 && g.NotChecked != nil {
+		g.NotChecked(tenantOf(ctx), of.GetNotChecked())
+	}
 }
 
 // unavailable reports whether a gateway that was reached has answered UNAVAILABLE, or the

@@ -126,8 +126,8 @@ func TestGateways_ProofsOfASigner(t *testing.T) {
 	}
 }
 
-// swallowing is a gateway that is half open: it answers pings, and no call before end returns.
-func swallowing(t *testing.T, got *calls, end func(context.Context) error) (address string) {
+// silentGateway starts a gateway that answers pings, and a call only when end returns.
+func silentGateway(t *testing.T, got *calls, end func(context.Context) error) (address string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -165,12 +165,12 @@ func TestGateways_SilentGatewayIsLeft(t *testing.T) {
 				t.Fatal(err)
 			}
 			token := works.Token(t, identity.Claims{Subject: "ann", Tenant: "acme", Roles: []identity.Role{identity.Admin}})
-			g, err := Open(swallowing(t, got, end)+","+works.Dial(t).Target(), certs.Files{}, func() (string, error) { return token, nil })
+			g, err := Open(silentGateway(t, got, end)+","+works.Dial(t).Target(), certs.Files{}, func() (string, error) { return token, nil })
 			if err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { g.Close() })
-			ctx := WithPolicy(t.Context(), Policy{Timeout: 4 * time.Second, Waiting: func(string) {}, Old: func(time.Duration) {}})
+			ctx := WithPolicy(t.Context(), Policy{Timeout: 4 * time.Second, Waiting: func(string) {}})
 			for i := range 3 {
 				resp, err := stelev1.NewConfigClient(g).Get(ctx, &stelev1.GetRequest{Key: "a/b"})
 				if err != nil || resp.Entry.Value != "1" {
@@ -188,7 +188,7 @@ func TestGateways_SilentGatewayIsLeft(t *testing.T) {
 func TestGateways_SilentStreamIsLeft(t *testing.T) {
 	works, got := gatewaytest.Start(t, nil), &calls{}
 	token := works.Token(t, identity.Claims{Subject: "ann", Tenant: "acme", Roles: []identity.Role{identity.Admin}})
-	g, err := Open(swallowing(t, got, never)+","+works.Dial(t).Target(), certs.Files{}, func() (string, error) { return token, nil })
+	g, err := Open(silentGateway(t, got, never)+","+works.Dial(t).Target(), certs.Files{}, func() (string, error) { return token, nil })
 	if err != nil {
 		t.Fatal(err)
 	}

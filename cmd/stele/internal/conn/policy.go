@@ -14,14 +14,13 @@ type Policy struct {
 	Timeout time.Duration
 	// Waiting is called if such a call takes longer than noticeAfter, with what it waits for.
 	Waiting func(what string)
-	// Old is called if an answer is from data that is older than maxAge, with its age.
-	Old func(age time.Duration)
+	// MaxAge of the data that an answer is from; 0 for any age.
+	MaxAge time.Duration
+	// Old is called if the data is older than MaxAge, with its age. Its error fails the call.
+	Old func(age time.Duration) error
 }
 
-const (
-	noticeAfter = 2 * time.Second
-	maxAge      = 5 * time.Second
-)
+const noticeAfter = 2 * time.Second
 
 type policyKey struct{}
 
@@ -52,8 +51,8 @@ func bounded(ctx context.Context, method string, reply any, call func(context.Co
 	}
 	if of, ok := reply.(interface{ GetSnapshot() *stelev1.Snapshot }); ok {
 		// A sink's answer has no age.
-		if age := of.GetSnapshot().GetAge().AsDuration(); age > maxAge {
-			p.Old(age)
+		if age := of.GetSnapshot().GetAge().AsDuration(); p.MaxAge > 0 && age > p.MaxAge {
+			return p.Old(age)
 		}
 	}
 	return nil

@@ -139,7 +139,7 @@ func (f *follower) once(ctx context.Context) (created bool, err error) {
 	defer dog.stop()
 	for {
 		resp, err := stream.Recv()
-		if err = dog.heard(err); err != nil {
+		if err = dog.received(err); err != nil {
 			return created, err
 		}
 		created = created || resp.GetCreated() != nil

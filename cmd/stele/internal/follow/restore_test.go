@@ -395,7 +395,7 @@ func (c *watcher) check(t *rapid.T, changed bool, now *stelev1.GetHeadResponse) 
 				t.Errorf("the watch ended with %v, exit code %d", err, failure.Code(err))
 			}
 		case <-time.After(time.Minute):
-			t.Error("the watch went on over a history that has changed")
+			t.Error("the watch continued over a history that has changed")
 		}
 		return
 	}

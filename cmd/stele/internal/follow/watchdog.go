@@ -34,8 +34,8 @@ func newWatchdog(cancel context.CancelCauseFunc) *watchdog {
 	return w
 }
 
-// heard takes the outcome of receiving and returns why the stream ended; nil if it did not.
-func (w *watchdog) heard(err error) error {
+// received takes the outcome of receiving and returns why the stream ended; nil if it did not.
+func (w *watchdog) received(err error) error {
 	switch {
 	case w.bit.Load():
 		return errSilent

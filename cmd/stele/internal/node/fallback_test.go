@@ -167,7 +167,7 @@ func TestFallback_WithoutAnAnswer(t *testing.T) {
 		want := map[string]codes.Code{"table": codes.Unavailable, "files": codes.Unavailable, "none": codes.FailedPrecondition}[sink]
 		_, err := edge.config.Get(conn.AsTenant(t.Context(), "globex"), &stelev1.GetRequest{Key: "a"})
 		if status.Code(err) != want || strings.Contains(err.Error(), "127.0.0.1:1") {
-			t.Errorf("from the sink %s: %v, want %s and nothing of where it is", sink, err, want)
+			t.Errorf("from the sink %s: %v, want %s without the sink's location", sink, err, want)
 		}
 	}
 }

@@ -27,10 +27,10 @@ type call struct {
 }
 
 // Some requests wait for what does not come: for a revision, for a checkpoint.
-const patience = 400 * time.Millisecond
+const callTimeout = 400 * time.Millisecond
 
 func (c *call) make(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(metadata.NewOutgoingContext(ctx, c.headers()), patience)
+	ctx, cancel := context.WithTimeout(metadata.NewOutgoingContext(ctx, c.headers()), callTimeout)
 	defer cancel()
 	switch {
 	case c.method.desc.IsStreamingClient(), c.method.desc.IsStreamingServer():

@@ -177,7 +177,7 @@ func reads(m *method) bool {
 	return row == nil || !row.Writes && row.Needs != policy.OperatorAdmin && row.Needs != policy.OperatorOnly
 }
 
-// note counts a call, and searches all that came back.
+// note counts a call, and searches its answers.
 func (s *siege) note(c *call, sent [][]byte, came [][]byte, code codes.Code) {
 	leak := c.by.search(c.method, sent, came)
 	s.mu.Lock()

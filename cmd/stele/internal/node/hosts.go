@@ -11,7 +11,7 @@ import (
 )
 
 // checkHost refuses requests that were made for another host. The name of another site can
-// resolve to this machine (DNS rebinding), and the browsers of its visitors then treat
+// resolve to this machine (DNS rebinding), and the browsers of its users then treat
 // answers of this machine as that site's own.
 //
 // A listener on this machine answers to this machine's names and the allowed ones. Any

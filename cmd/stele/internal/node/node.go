@@ -67,7 +67,7 @@ type Config struct {
 	TLS, HTTPTLS *tls.Config
 	// Connections limits the connections of gRPC callers.
 	Connections conn.Config
-	// Console says how visitors of the console log in.
+	// Console says how users of the console log in.
 	Console Console
 	Roles   []string
 	// Tenants to replicate and serve, for an edge; empty for all.

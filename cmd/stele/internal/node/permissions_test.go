@@ -42,7 +42,7 @@ type confined struct {
 	verifier *identity.Verifier
 }
 
-// violationLog holds what the server says of those who do what they may not.
+// violationLog holds what the server logs about operations without permission.
 type violationLog struct {
 	mu    sync.Mutex
 	lines []string

@@ -19,7 +19,7 @@ import (
 	"google.golang.org/grpc"
 )
 
-// Console says how visitors of the console are known.
+// Console says how users of the console log in.
 type Console struct {
 	// Secure: they come by TLS, although something in front of this process speaks it.
 	Secure bool
@@ -52,10 +52,10 @@ func (n *Node) openWeb(share *budget.Divided) (err error) {
 	if err != nil {
 		return err
 	}
-	visitors := n.cfg.Console
-	secure := visitors.Secure || n.cfg.HTTPTLS != nil
+	logins := n.cfg.Console
+	secure := logins.Secure || n.cfg.HTTPTLS != nil
 	pages, err := console.New(console.Config{
-		Conn: n.web.conn, Secure: secure, Provider: visitors.Provider, Link: visitors.Link, Mint: visitors.Mint, Bodies: bodies, Log: n.cfg.Log,
+		Conn: n.web.conn, Secure: secure, Provider: logins.Provider, Link: logins.Link, Mint: logins.Mint, Bodies: bodies, Log: n.cfg.Log,
 	})
 	if err != nil {
 		return err
@@ -69,7 +69,7 @@ func (n *Node) openWeb(share *budget.Divided) (err error) {
 	n.web.server = &http.Server{
 		Handler:     checkHost(n.web.listener, n.cfg.AllowedHosts, handler),
 		BaseContext: func(net.Listener) context.Context { return ctx }, ConnContext: conn.HTTPContext,
-		ErrorLog:          slog.NewLogLogger(n.cfg.Log.Handler(), slog.LevelDebug), // of visitors who speak no TLS, and the like
+		ErrorLog:          slog.NewLogLogger(n.cfg.Log.Handler(), slog.LevelDebug), // of clients that do not use TLS, and the like
 		ReadHeaderTimeout: readHeaderTimeout, WriteTimeout: webWriteTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxWebHeader,
 	}
 	return nil

@@ -44,18 +44,18 @@ func (t terminal) Write(p []byte) (int, error) {
 	rest := string(p)
 	if t.styled {
 		for at := colors.FindStringIndex(rest); at != nil; at = colors.FindStringIndex(rest) {
-			b.WriteString(steerless(rest[:at[0]]))
+			b.WriteString(escapeControls(rest[:at[0]]))
 			b.WriteString(rest[at[0]:at[1]])
 			rest = rest[at[1]:]
 		}
 	}
-	b.WriteString(steerless(rest))
+	b.WriteString(escapeControls(rest))
 	_, err := io.WriteString(t.w, b.String())
 	return len(p), err
 }
 
-// steerless escapes what acts on a terminal, except line endings.
-func steerless(s string) string {
+// escapeControls escapes what acts on a terminal, except line endings.
+func escapeControls(s string) string {
 	lines := strings.Split(s, "\r\n")
 	for i, line := range lines {
 		lines[i] = text.Escape(line, text.Hidden)

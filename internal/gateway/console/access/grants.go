@@ -273,8 +273,8 @@ func (c counter) of(scope policy.Scope) (count, error) {
 	return total, nil
 }
 
-// whoOf names the holders of a grant.
-func whoOf(g grant) string {
+// describeHolders names the holders of a grant.
+func describeHolders(g grant) string {
 	switch {
 	case len(g.Roles) == 0:
 		return named(g.Subjects)

@@ -31,7 +31,7 @@ async function show(url, push) {
     time.elements.page.value = now.elements.page.value;
     Object.assign(time.dataset, now.dataset);
     Object.assign(slider(), { min: now.elements.position.min, max: now.elements.position.max });
-    if (!move) setMoment();
+    if (!move) setSlider();
     document.title = there.title;
     if (push) history.pushState({ shown: true }, "", answer.url); else history.replaceState({ shown: true }, "", answer.url);
     say(`revision ${time.dataset.revision}`);
@@ -40,7 +40,7 @@ async function show(url, push) {
     document.dispatchEvent(new Event("stele:shown"));
     return true;
   } catch (error) {
-    if (error instanceof TypeError) { setMoment(); setConnection("lost"); setTimeout(listen, 2000); } // the page stays
+    if (error instanceof TypeError) { setSlider(); setConnection("lost"); setTimeout(listen, 2000); } // the page stays
     else if (error.name !== "AbortError") location.href = url;
     return false;
   }
@@ -90,8 +90,8 @@ const both = (date) => [utc(date), local(date)].filter(Boolean).join(" · ");
 
 const slider = () => document.querySelector("#time input[type=range]");
 
-// setMoment puts the slider on the state that the page shows.
-function setMoment() {
+// setSlider puts the slider on the state that the page shows.
+function setSlider() {
   const { revision, head, time } = document.getElementById("time").dataset, date = new Date(time);
   slider().step = 1;
   slider().value = revision === head ? Math.ceil(date / 1000) : Math.floor(date / 1000);
@@ -107,14 +107,14 @@ function setDate(seconds) {
   document.querySelector("[data-shown-revision]").textContent = "";
   document.querySelector("[data-shown-time]").textContent = both(date);
 }
-if (slider()) setMoment();
+if (slider()) setSlider();
 advance();
 setInterval(advance, 10000);
 
 // goTo opens the same page at another revision.
 async function goTo(revision, push) {
   const time = document.getElementById("time"), head = Number(time.dataset.head);
-  if (!mayLeave()) { setMoment(); return false; }
+  if (!mayLeave()) { setSlider(); return false; }
   const at = Math.min(Math.max(revision, 1), head);
   if (time.elements.page.value === "commits") return show(`/${time.dataset.tenant}/commits/${at}`, push);
   const state = time.dataset.tenant + (at === head ? "" : "@" + at);
@@ -124,7 +124,7 @@ async function goTo(revision, push) {
 // goToTime opens the same page at a time on the slider.
 async function goToTime(position, push) {
   const time = document.getElementById("time");
-  if (!mayLeave()) { setMoment(); return false; }
+  if (!mayLeave()) { setSlider(); return false; }
   return show(`${time.getAttribute("action")}?${new URLSearchParams({ page: time.elements.page.value, position })}`, push);
 }
 

@@ -60,7 +60,7 @@ func (f writeForm) action(t ledger.Tenant, isNew bool) string {
 type writeForm struct {
 	form.Write
 
-	kept                                              bool // it came back from its review
+	kept                                              bool // it returned from its review
 	keyProblem, valueProblem, messageProblem, problem string
 	why                                               string // the page that explains a denial
 	conflict                                          *conflict

@@ -222,12 +222,13 @@ func (a *axis) summary(marks int) string {
 // ticks are times at equal distances: fewer of them if they would be less than a second apart,
 // because their labels would repeat.
 func (a *axis) ticks() (out []time.Time) {
-	w, spaces := a.window(), time.Duration(axisTicks-1)
-	for spaces > 1 && w.length() < spaces*time.Second {
+	w, spaces := a.window(), axisTicks-1
+	for spaces > 1 && w.length() < time.Duration(spaces)*time.Second {
 		spaces /= 2
 	}
+	step := w.length() / time.Duration(spaces)
 	for i := range spaces + 1 {
-		out = append(out, w.from.Add(w.length()/spaces*i))
+		out = append(out, w.from.Add(time.Duration(i)*step))
 	}
 	return out
 }

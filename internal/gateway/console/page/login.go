@@ -24,7 +24,7 @@ func (v *View) AskToLogIn() error {
 // it does.
 func (v *View) Hop(to string) error {
 	v.W.Header().Set("Refresh", "0; url="+to)
-	return v.ShowBare(http.StatusOK, "One moment", hopPage(to))
+	return v.ShowBare(http.StatusOK, "Logging in", hopPage(to))
 }
 
 // fromOtherSite reports whether the user followed a link on another site, and so comes

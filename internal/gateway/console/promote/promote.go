@@ -1,4 +1,4 @@
-// Package promote has the page that takes over what has changed in another tenant: the plan of
+// Package promote has the page that applies what has changed in another tenant: the plan of
 // the promotion, with a decision for each conflict, its review, and the commit.
 package promote
 

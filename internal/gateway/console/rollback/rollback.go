@@ -153,8 +153,8 @@ func Path(t ledger.Tenant, revision uint64, prefix string) string {
 	return page.Address{Tenant: t}.To("rollback", "") + "?" + url.Values{"to": {ledger.Revision(revision).String()}, "prefix": {prefix}}.Encode()
 }
 
-// wouldDo describes how many keys a rollback sets and deletes.
-func wouldDo(preview *stelev1.RollbackResponse) string {
+// effectOf describes how many keys a rollback sets and deletes.
+func effectOf(preview *stelev1.RollbackResponse) string {
 	var parts []string
 	if n := int(preview.Sets); n > 0 {
 		parts = append(parts, "set "+format.Plural(n, "key"))

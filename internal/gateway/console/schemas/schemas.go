@@ -34,7 +34,7 @@ type schemaView struct {
 	form          form.Write
 	problem       string
 	allow         bool // the candidate is set although live values break it
-	kept          bool // the form came back from its review
+	kept          bool // the form returned from its review
 }
 
 func (s *schemaView) revision() uint64 { return s.own.GetRevision() }

@@ -70,10 +70,10 @@ type Follower struct {
 	// Interval is the time between two looks at where the journal ends, and between
 	// two tries to follow it or to rebuild the file.
 	Interval time.Duration
-	// Patience is how long a journal must report an end before the last seen message
+	// RewindGrace is how long a journal must report an end before the last seen message
 	// until the follower believes it: a newly elected leader may not have applied all
 	// its messages yet.
-	Patience time.Duration
+	RewindGrace time.Duration
 }
 
 // Run follows until ctx ends or the journal contradicts what was seen.
@@ -175,7 +175,7 @@ func (f *Follower) reaches(ctx context.Context, seen ledger.Sequence) error {
 }
 
 // end asks for the journal's last sequence until it is at least the last seen one. A
-// smaller one is returned if the journal has reported it for as long as Patience. The
+// smaller one is returned if the journal has reported it for as long as RewindGrace. The
 // error is that of ctx.
 func (f *Follower) end(ctx context.Context, seen ledger.Sequence) (ledger.Sequence, error) {
 	var short time.Time // since when the journal has been reporting an end before it
@@ -190,11 +190,11 @@ func (f *Follower) end(ctx context.Context, seen ledger.Sequence) (ledger.Sequen
 			return last, nil
 		case short.IsZero():
 			short = time.Now()
-		case time.Since(short) >= f.Patience:
+		case time.Since(short) >= f.RewindGrace:
 			return last, nil
 		}
 		select {
-		case <-time.After(min(f.Interval, f.Patience)):
+		case <-time.After(min(f.Interval, f.RewindGrace)):
 		case <-ctx.Done():
 		}
 	}

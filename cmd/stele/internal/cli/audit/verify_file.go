@@ -142,7 +142,7 @@ func reportProven(p *output.Printer, rows [][2]string, c proof.Checkpoint, signe
 	if given {
 		return nil
 	}
-	return p.Printf("The key came the same way as what it verifies. This proves that all of it is whole\nand whose it is, if the fingerprint of the key is the one that you know: compare it,\nor give --key.\n")
+	return p.Printf("The key comes from the file itself, so anyone can have made both. Compare its\nfingerprint with the one that you know, or pass --key.\n")
 }
 
 func verifyReceipt(p *output.Printer, text string, key proof.Verifier) error {

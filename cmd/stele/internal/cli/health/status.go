@@ -51,7 +51,7 @@ func StatusCommand(c *session.Flags) *cobra.Command {
 
 func printStatus(s *session.Session, st *stelev1.GetStatusResponse, head [][2]string) error {
 	rows := [][2]string{
-		{"gateway", fmt.Sprintf("%s, version %s, %s", s.Settings.Address, st.Version, strings.Join(st.Roles, " and "))},
+		{"gateway", fmt.Sprintf("%s, version %s, with the roles %s", s.Settings.Address, st.Version, strings.Join(st.Roles, ", "))},
 		{"epoch", hex.EncodeToString(st.Epoch)},
 		{"started", render.Clock(st.Started)},
 		{"tenants", tenantsLine(st)},

@@ -150,7 +150,7 @@ func (b *bisection) fails(ctx context.Context, rev ledger.Revision, note string)
 		return false, fmt.Errorf("run sh: %w", err)
 	}
 	if exit != nil && (exit.ExitCode() < 0 || exit.ExitCode() >= 126) {
-		return false, fmt.Errorf("the command ended with %w at %s: this says nothing of the settings", exit, rev)
+		return false, fmt.Errorf("the command ended with %w at %s: this says nothing about the settings", exit, rev)
 	}
 	verdict := "good"
 	if exit != nil {

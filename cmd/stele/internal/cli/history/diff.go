@@ -2,12 +2,14 @@ package history
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/render"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/cmd/stele/internal/output"
 	"github.com/stelehq/stele/internal/ledger/asof"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
@@ -37,6 +39,9 @@ is a JSON Patch (RFC 6902), if the key is set in both states.`,
 	}
 	cmd.RunE = c.Connected(func(ctx context.Context, s *session.Session, args []string) error {
 		from, err := s.At(ctx, args[0])
+		if a, b, ok := strings.Cut(args[0], ".."); ok && err != nil { // as git names a range
+			err = failure.Try(err, "stele diff %s %s", output.ShellQuote(a), output.ShellQuote(b))
+		}
 		if err != nil {
 			return err
 		}
@@ -45,7 +50,7 @@ is a JSON Patch (RFC 6902), if the key is set in both states.`,
 		}
 		req := &stelev1.DiffRequest{From: from, PageSize: 10_000}
 		rest := args[1:]
-		if len(rest) == 2 || len(rest) == 1 && isMoment(rest[0]) {
+		if len(rest) == 2 || len(rest) == 1 && isAsOf(rest[0]) {
 			if req.To, err = s.At(ctx, rest[0]); err != nil {
 				return err
 			}
@@ -57,7 +62,7 @@ is a JSON Patch (RFC 6902), if the key is set in both states.`,
 	return cmd
 }
 
-func isMoment(text string) bool {
+func isAsOf(text string) bool {
 	_, err := asof.Parse(text, time.Now())
 	return err == nil
 }

@@ -77,7 +77,6 @@ func previewRevert(ctx context.Context, s *session.Session, req *stelev1.RevertR
 		return err
 	}
 	render.WarnRefusals(resp.Refusals)
-	render.WarnNotChecked(resp.NotChecked)
 	if s.Format != "text" {
 		return nil
 	}

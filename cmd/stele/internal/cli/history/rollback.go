@@ -104,7 +104,6 @@ func rollback(ctx context.Context, s *session.Session, cmd *cobra.Command, r *ro
 		}
 	}
 	if r.dryRun {
-		render.WarnNotChecked(plan.notChecked)
 		return nil
 	}
 	if yes, err := session.Confirmed(ctx, r.yes, "Roll back?"); !yes {
@@ -130,7 +129,6 @@ type rollbackPlan struct {
 	to, head      uint64
 	sets, deletes int
 	refusals      []*stelev1.SinkRefusal
-	notChecked    uint64
 }
 
 func (p *rollbackPlan) idle() bool { return p.sets+p.deletes == 0 }
@@ -154,7 +152,7 @@ func planRollback(ctx context.Context, s *session.Session, to asof.Ref, req *ste
 			To: wire.AtRevision(ledger.Revision(resp.ToRevision)), Prefix: req.Prefix, Message: req.Message,
 			ExpectedHead: &resp.Head, ExpectedHeadId: resp.HeadId, RequestId: id, AllowInvalid: req.AllowInvalid,
 		},
-		to: resp.ToRevision, head: resp.Head, sets: int(resp.Sets), deletes: int(resp.Deletes), refusals: resp.Refusals, notChecked: resp.NotChecked,
+		to: resp.ToRevision, head: resp.Head, sets: int(resp.Sets), deletes: int(resp.Deletes), refusals: resp.Refusals,
 	}, nil
 }
 

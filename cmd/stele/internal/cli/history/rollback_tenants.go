@@ -160,7 +160,7 @@ type tenantResult struct {
 	To      uint64        `json:"to"`
 	Sets    int           `json:"sets"`
 	Deletes int           `json:"deletes"`
-	// Commit is absent where nothing was written.
+	// Commit is absent if nothing was written.
 	Commit *session.CommitResult `json:"commit,omitempty"`
 	// Skipped is set if the tenant's first commit is later than the time to go back to.
 	Skipped bool   `json:"skipped,omitempty"`

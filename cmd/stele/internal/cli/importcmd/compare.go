@@ -98,8 +98,8 @@ func (c *comparison) equalize(ctx context.Context, t ledger.Tenant, a *agreement
 	return nil
 }
 
-// reportAgreements lists differences from the source.
-func reportAgreements(all map[ledger.Tenant]*agreement) {
+// report lists differences from the source.
+func (c *comparison) report(all map[ledger.Tenant]*agreement) {
 	list := func(header string, keys []string) {
 		if len(keys) == 0 {
 			return
@@ -112,11 +112,17 @@ func reportAgreements(all map[ledger.Tenant]*agreement) {
 			fmt.Fprintf(output.Stderr, "  and %d more\n", more)
 		}
 	}
+	prune := func(what string) string {
+		if !c.options.accepts("prune") {
+			return ""
+		}
+		return " (--prune " + what + ")"
+	}
 	for _, t := range slices.Sorted(maps.Keys(all)) {
 		a := all[t]
-		list(fmt.Sprintf("keys of %s that differ from the source (--prune sets them)", t), texts(a.Differs))
+		list(fmt.Sprintf("keys of %s that differ from the source%s", t, prune("sets them")), texts(a.Differs))
 		list(fmt.Sprintf("names of the source that could not be imported into %s, with the reasons above", t), slices.Sorted(maps.Keys(a.Unfit)))
-		list(fmt.Sprintf("keys of %s that the source does not have (--prune deletes them)", t), texts(a.Kept))
+		list(fmt.Sprintf("keys of %s that the source does not have%s", t, prune("deletes them")), texts(a.Kept))
 		list(fmt.Sprintf("keys of %s set to the value in the source", t), texts(a.Reset))
 		list(fmt.Sprintf("keys of %s deleted because the source does not have them", t), texts(a.Pruned))
 	}
@@ -131,9 +137,12 @@ func texts(keys []ledger.Key) []string {
 }
 
 // disagreement is an error if a tenant is not as the source.
-func disagreement(all map[ledger.Tenant]*agreement) error {
+func (c *comparison) disagreement(all map[ledger.Tenant]*agreement) error {
 	var wrong []string
-	try := "--prune, to set the keys to the values of the source"
+	try := "stele set, for the keys that are to have the value of the source"
+	if c.options.accepts("prune") {
+		try = "--prune, to set the keys to the values of the source"
+	}
 	for _, t := range slices.Sorted(maps.Keys(all)) {
 		if !all[t].Agrees {
 			wrong = append(wrong, string(t))

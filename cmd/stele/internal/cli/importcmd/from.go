@@ -33,7 +33,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// What --from may be.
+// Kinds of sources, the values of --from.
 const (
 	fromEtcd           = "etcd"
 	fromConsul         = "consul"
@@ -60,7 +60,7 @@ func (o *importOptions) addFlags(cmd *cobra.Command) {
 	f.StringVar(&o.into, "into", "", "beginning of the keys, in place of --prefix")
 	f.BoolVar(&o.dryRun, "dry-run", false, "show what would be imported, without writing")
 	f.BoolVar(&o.skipUnfit, "skip-unfit", false, "omit names and values that the ledger cannot accept")
-	f.BoolVar(&o.prune, "prune", false, "make the keys below --into equal to the source: delete keys that it does not have (not parameterstore; of etcd after a compaction)")
+	f.BoolVar(&o.prune, "prune", false, "make the keys below --into equal to the source: delete keys that it does not have, and set those that differ (not parameterstore)")
 	f.StringArrayVar(&o.renames, "rename", nil, "sed rule for names, for example s/,/-/g; can be repeated; --dry-run shows the result")
 	f.StringArrayVar(&o.asStrings, "as-strings", nil, "prefix of names whose values are imported as strings, byte for byte; without =PREFIX all (etcd, consul, parameterstore)")
 	f.Lookup("as-strings").NoOptDefVal = allNames
@@ -69,13 +69,19 @@ func (o *importOptions) addFlags(cmd *cobra.Command) {
 	session.CompleteFlag(cmd, "from", cobra.FixedCompletions(kindsOfSource, cobra.ShellCompDirectiveNoFileComp))
 }
 
+// flagsOfSource are the flags that not every kind of source accepts.
+var flagsOfSource = map[string][]string{
+	"": nil, fromEtcd: {"prune", "as-strings"}, fromConsul: {"prune", "as-strings"}, fromParameterStore: {"as-strings"}, fromGit: {"flatten", "ref", "prune"}, fromFiles: {"flatten", "prune"},
+}
+
+// accepts reports whether the kind of source accepts one of these flags.
+func (o *importOptions) accepts(flag string) bool {
+	return slices.Contains(flagsOfSource[o.from], flag)
+}
+
 // check refuses flags that the kind of source has no use for.
 func (o *importOptions) check(flags *pflag.FlagSet) error {
-	allowed := map[string]string{
-		"": "", fromEtcd: "prune as-strings", fromConsul: "prune as-strings", fromParameterStore: "as-strings", fromGit: "flatten ref prune", fromFiles: "flatten prune",
-	}
-	own, ok := allowed[o.from]
-	if !ok {
+	if _, ok := flagsOfSource[o.from]; !ok {
 		return failure.Usagef("--from %s: use %s", o.from, strings.Join(kindsOfSource, ", "))
 	}
 	for _, name := range []string{"prefix", "into", "dry-run", "skip-unfit", "rename", "prune", "flatten", "ref", "as-strings"} {
@@ -84,7 +90,7 @@ func (o *importOptions) check(flags *pflag.FlagSet) error {
 		case !flags.Changed(name):
 		case o.from == "":
 			return failure.Usagef("--%s is for --from", name)
-		case special && !strings.Contains(own, name):
+		case special && !o.accepts(name):
 			return failure.Usagef("--%s is not for --from %s", name, o.from)
 		}
 	}
@@ -138,11 +144,11 @@ func importFrom(ctx context.Context, s *session.Session, o importOptions, name s
 	if err := p.read(ctx, cfg, o.dryRun); err != nil {
 		return err
 	}
-	if root := mapping.Root(); p.taken == 0 && root != "" && !cfg.Prune {
-		return failure.With(failure.NotFound, fmt.Errorf("no name in the source begins with %q", root))
-	}
 	if documents, ok := source.(interface{ Skipped() document.Skipped }); ok {
 		reportSkipped(documents.Skipped())
+	}
+	if root := mapping.Root(); p.taken == 0 && root != "" && !cfg.Prune {
+		return failure.With(failure.NotFound, fmt.Errorf("no name in the source begins with %q", root))
 	}
 	if err := p.report(o); err != nil || o.dryRun {
 		return err
@@ -151,7 +157,7 @@ func importFrom(ctx context.Context, s *session.Session, o importOptions, name s
 	lines := migrate.NewReader(ctx, cfg)
 	defer lines.Close()
 	c := &comparison{Session: s, options: o, lines: lines}
-	return importLog(ctx, s, lines, -1, c.compare, func(at *importer.LineError) error {
+	return importLog(ctx, s, lines, -1, c, func(at *importer.LineError) error {
 		fmt.Fprintln(output.Stderr, "everything before it is imported; run the import again to continue, nothing is written twice")
 		return blame(at.Step, at)
 	})

@@ -104,9 +104,9 @@ func importFile(ctx context.Context, s *session.Session, name string) error {
 }
 
 // importLog writes the lines, and reports the result. The size is the number of bytes
-// to read, -1 if unknown. Once all is written, compare, if set, compares the ledger
-// with the source. An invalid line is reported by bad.
-func importLog(ctx context.Context, s *session.Session, log importer.Log, size int64, compare func(context.Context) (map[ledger.Tenant]*agreement, error), bad func(*importer.LineError) error) error {
+// to read, -1 if unknown. Once all is written, the comparison, unless it is nil, compares the
+// ledger with the source. An invalid line is reported by bad.
+func importLog(ctx context.Context, s *session.Session, log importer.Log, size int64, c *comparison, bad func(*importer.LineError) error) error {
 	own := s.TokenTenant()
 	cfg := importer.Config{Client: s.Ledger, ForTenant: func(ctx context.Context, t ledger.Tenant) context.Context {
 		if t == own {
@@ -131,16 +131,16 @@ func importLog(ctx context.Context, s *session.Session, log importer.Log, size i
 		return failure.Try(failure.With(failure.NotFound, err), "-t %s, or a copy of the file that names %s", none.First, none.Tenant)
 	}
 	var agreements map[ledger.Tenant]*agreement
-	if err == nil && compare != nil {
-		agreements, err = compare(ctx)
+	if err == nil && c != nil {
+		agreements, err = c.compare(ctx)
 	}
-	if reportErr := reportImport(s, tallies, agreements, time.Since(started)); reportErr != nil {
+	if reportErr := reportImport(s, tallies, c, agreements, time.Since(started)); reportErr != nil {
 		return reportErr
 	}
 	var at *importer.LineError
 	switch {
-	case err == nil:
-		return disagreement(agreements)
+	case err == nil && c != nil:
+		return c.disagreement(agreements)
 	case errors.Is(err, context.Canceled):
 		fmt.Fprintln(output.Stderr, "interrupted: run the import again to continue; nothing is written twice")
 	case errors.As(err, &at):
@@ -180,7 +180,7 @@ func blame(place string, at *importer.LineError) error {
 }
 
 // reportImport prints the result, one tenant per line.
-func reportImport(s *session.Session, tallies []importer.Tally, agreements map[ledger.Tenant]*agreement, took time.Duration) error {
+func reportImport(s *session.Session, tallies []importer.Tally, c *comparison, agreements map[ledger.Tenant]*agreement, took time.Duration) error {
 	for t, a := range agreements {
 		i := slices.IndexFunc(tallies, func(of importer.Tally) bool { return of.Tenant == t })
 		if i < 0 && (a.head > 0 || s.Format != output.Text) { // programs get an object of each tenant
@@ -210,7 +210,9 @@ func reportImport(s *session.Session, tallies []importer.Tally, agreements map[l
 		}
 		return nil
 	}
-	reportAgreements(agreements)
+	if c != nil {
+		c.report(agreements)
+	}
 	rows, total, moved, origins := [][]string(nil), 0, 0, make(map[string]int)
 	for _, t := range tallies {
 		rows = append(rows, []string{render.Revision(fmt.Sprintf("%s%s", t.Tenant, t.Head)), fmt.Sprint(t.Written), fmt.Sprint(t.Present)})

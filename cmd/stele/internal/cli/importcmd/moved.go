@@ -14,7 +14,7 @@ import (
 
 // moved lists the steps whose time in the ledger is not the time in the source.
 type moved struct {
-	first []string // of so many
+	first []string // at most mostMisfits
 	count int
 	step  string // the last one: a step can be several change sets
 }

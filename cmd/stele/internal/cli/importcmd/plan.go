@@ -19,7 +19,7 @@ import (
 type plan struct {
 	*session.Session
 	tenants map[ledger.Tenant]*planned
-	// misfits are the first that do not fit, of so many.
+	// misfits are the first names and values that the ledger cannot accept; unfits counts all.
 	misfits []*misfit
 	byFault map[string]*misfit
 	unfits  int
@@ -31,13 +31,13 @@ type plan struct {
 	readings map[migrate.Note]bool
 }
 
-// misfit is a name that does not fit, for one reason, in one or more steps.
+// misfit is a name that the ledger cannot accept, for one reason, in one or more steps.
 type misfit struct {
 	migrate.Unfit
 	steps int
 }
 
-// planned is what of it is one tenant's.
+// planned is the effect of an import on one tenant.
 type planned struct {
 	Tenant     ledger.Tenant `json:"tenant"`
 	ChangeSets int           `json:"change_sets"`
@@ -155,7 +155,11 @@ func (p *plan) report(o importOptions) error {
 	if o.dryRun {
 		p.moved.report()
 		if p.kept > 0 { // an import lists them at its end
-			fmt.Fprintf(output.Stderr, "would keep %s with the prefix %q that the source does not have; --prune deletes such keys\n", output.Count(p.kept, "key"), o.into)
+			fmt.Fprintf(output.Stderr, "would keep %s with the prefix %q that the source does not have", output.Count(p.kept, "key"), o.into)
+			if o.accepts("prune") {
+				fmt.Fprint(output.Stderr, "; --prune deletes such keys")
+			}
+			fmt.Fprintln(output.Stderr)
 		}
 		if err := p.print(); err != nil {
 			return err

@@ -38,9 +38,6 @@ func plan(ctx context.Context, s *session.Session, a *applyFlags, cs *ledger.Cha
 		}
 	}
 	render.WarnRefusals(resp.Refusals)
-	if a.plan { // otherwise the commit warns
-		render.WarnNotChecked(resp.NotChecked)
-	}
 	if s.Format != output.Text {
 		return resp, nil
 	}

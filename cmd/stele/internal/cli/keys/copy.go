@@ -64,7 +64,6 @@ func copyCommand(c *session.Flags, req *stelev1.CopyRequest, cmd *cobra.Command)
 			return err
 		}
 		render.WarnRefusals(resp.Refusals)
-		render.WarnNotChecked(resp.NotChecked)
 		if s.Format != "text" {
 			return nil
 		}

@@ -2,10 +2,13 @@ package keys
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/cmd/stele/internal/output"
 	"github.com/stelehq/stele/internal/ledger"
 )
 
@@ -22,6 +25,10 @@ func DeleteCommand(c *session.Flags) *cobra.Command {
 		var cs ledger.ChangeSet
 		for _, arg := range args {
 			key, err := ledger.ParseKey(arg)
+			if err != nil && strings.HasSuffix(arg, "/") {
+				err = failure.With(failure.Invalid, fmt.Errorf("%q is a prefix, and delete deletes keys", arg))
+				return failure.Try(err, "stele rollback --to @0 %s, which deletes the keys below it", output.ShellQuote(arg))
+			}
 			if err != nil {
 				return failure.With(failure.Invalid, err)
 			}

@@ -61,11 +61,17 @@ in each of its bases, in their order.`,
 		for _, arg := range args {
 			if _, err := ledger.ParseKey(arg); err != nil {
 				err = failure.With(failure.Invalid, err)
+				if key, rev, ok := strings.Cut(arg, "@"); ok {
+					err = failure.Try(err, "stele get %s --at @%s", output.ShellQuote(key), output.ShellQuote(rev))
+				}
 				if strings.HasSuffix(arg, "/") {
 					err = failure.Try(failure.With(failure.Invalid, fmt.Errorf("%q is a prefix, and get reads keys", arg)), "stele list %s", arg)
 				}
 				return err
 			}
+		}
+		if maxAge > 0 {
+			ctx = c.FailIfOlder(ctx, maxAge)
 		}
 		point, err := s.At(ctx, at)
 		if err != nil {
@@ -75,7 +81,7 @@ in each of its bases, in their order.`,
 			return explainValue(ctx, s, args[0], point)
 		}
 		if len(args) > 1 {
-			return getSeveral(ctx, s, &stelev1.BatchGetRequest{Keys: args, At: point, Reveal: reveal}, maxAge)
+			return getSeveral(ctx, s, &stelev1.BatchGetRequest{Keys: args, At: point, Reveal: reveal})
 		}
 		resp, err := s.Config.Get(ctx, &stelev1.GetRequest{Key: args[0], At: point, Reveal: reveal})
 		if status.Code(err) == codes.NotFound {
@@ -87,9 +93,6 @@ in each of its bases, in their order.`,
 			}
 		}
 		if err != nil {
-			return err
-		}
-		if err := checkAge(resp.Snapshot, maxAge); err != nil {
 			return err
 		}
 		switch value := ledger.Value(resp.Entry.Value); {
@@ -114,22 +117,10 @@ in each of its bases, in their order.`,
 	return cmd
 }
 
-// checkAge fails if an answer is older than maxAge, 0 for any age.
-func checkAge(snap *stelev1.Snapshot, maxAge time.Duration) error {
-	age := snap.GetAge().AsDuration() // 0 for a sink's answer, whose age is not known
-	if maxAge == 0 || age <= maxAge {
-		return nil
-	}
-	return failure.Try(failure.With(failure.Other, fmt.Errorf("the gateway's data is %s old, and --max-age is %s", age.Round(100*time.Millisecond), maxAge)), "stele doctor, or another gateway")
-}
-
 // getSeveral prints several keys of one revision. Those that are not set are an error.
-func getSeveral(ctx context.Context, s *session.Session, req *stelev1.BatchGetRequest, maxAge time.Duration) error {
+func getSeveral(ctx context.Context, s *session.Session, req *stelev1.BatchGetRequest) error {
 	resp, err := s.Config.BatchGet(ctx, req)
 	if err != nil {
-		return err
-	}
-	if err := checkAge(resp.Snapshot, maxAge); err != nil {
 		return err
 	}
 	if s.Format != output.Text {

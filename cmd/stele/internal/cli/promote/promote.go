@@ -1,4 +1,4 @@
-// Package promote has the command that takes the settings of a tenant over into another one.
+// Package promote has the command that promotes the changes of one tenant to another.
 package promote
 
 import (
@@ -23,19 +23,19 @@ func PromoteCommand(c *session.Flags) *cobra.Command {
 	var p promoteFlags
 	cmd := &cobra.Command{
 		Use:   "promote --from TENANT[@REV|@TIME] --to TENANT [PREFIX]",
-		Short: "Take over what changed in another tenant",
-		Long: `Take over what has changed in another tenant since the last promotion, in one
-commit: what the tenant itself has set and deleted, with the schemas, and not
-what it inherits. First it shows the plan, and asks; it is refused if another
-user has written since.
+		Short: "Promote the changes of one tenant to another",
+		Long: `Apply to one tenant what has changed in another since the last promotion, in one
+commit: the keys that the source itself has set and deleted, and their schemas,
+but not inherited values. The command shows the plan and asks for confirmation.
+If another user writes before you confirm, nothing is written.
 
 A key that only the target has changed stays. A key that both have changed to
-different values is a conflict: it is shown and left as it is, and the exit code
+different values is a conflict: it is shown and not changed, and the exit code
 is 4, unless --theirs takes the source's value or --ours keeps the target's. At
 the first promotion every key that differs is a conflict.
 
-Secrets are compared and copied if you may reveal them in both tenants, which is
-recorded; others are listed and left for a later promotion.`,
+Secrets are compared and copied if you are allowed to reveal them in both
+tenants, which is recorded; others are listed and left for a later promotion.`,
 		Example: `  stele promote --from staging --to production --plan
   stele promote --from staging@42 --to production tenantconfig/checkout/
   stele promote --from staging --to production --theirs tenantconfig/timeout_ms

@@ -66,13 +66,6 @@ func Tally(set, deleted int) string {
 	}
 }
 
-// WarnNotChecked warns of secrets that were not checked against their schemas.
-func WarnNotChecked(secrets uint64) {
-	if secrets > 0 {
-		output.Warn(output.Count(int(secrets), "secret") + " not checked against the schemas: that requires the reveal permission")
-	}
-}
-
 // WarnRefusals warns of keys that a sink would reject.
 func WarnRefusals(refusals []*stelev1.SinkRefusal) {
 	for _, r := range refusals {

@@ -57,7 +57,7 @@ func printRoutes(s *session.Session, resp *stelev1.GetRoutesResponse) error {
 	if err != nil {
 		return err
 	}
-	if err := s.Printf("%s  %s\n", output.Faint.Render("from  "), whereFrom(resp)); err != nil {
+	if err := s.Printf("%s  %s\n", output.Faint.Render("from  "), originOf(resp)); err != nil {
 		return err
 	}
 	if t.Strict {
@@ -90,7 +90,7 @@ func section(s *output.Printer, header []string, rows [][]string) error {
 	return s.Table(header, rows, len(header)-1)
 }
 
-func whereFrom(resp *stelev1.GetRoutesResponse) string {
+func originOf(resp *stelev1.GetRoutesResponse) string {
 	if resp.Revision == 0 {
 		return "the gateway's configuration (the ledger has no routes)"
 	}

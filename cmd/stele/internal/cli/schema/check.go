@@ -124,7 +124,7 @@ func printChecked(s *session.Session, key string, resp *stelev1.CheckValueRespon
 	case len(resp.Violations) > 0:
 		return failure.With(failure.Invalid, fmt.Errorf("%s would be refused", key))
 	case resp.Schemas == 0:
-		return render.Nothing(s.Printer, "no schema holds for "+key)
+		return render.Nothing(s.Printer, "no schema applies to "+key)
 	}
 	return render.Nothing(s.Printer, fmt.Sprintf("%s: fine, by %s", key, output.Count(int(resp.Schemas), "schema")))
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/stelehq/stele/internal/netaddr"
 )
 
-// consoleOptions are the flags that say how visitors of the console log in.
+// consoleOptions are the flags that say how users of the console log in.
 type consoleOptions struct {
 	url, client, secretFile, token string
 	scopes                         []string
@@ -22,13 +22,13 @@ type consoleOptions struct {
 
 func (o *consoleOptions) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.url, "console-url", "", "where browsers find the console, e.g. https://config.example.com; needed for logins at the issuer")
-	f.StringVar(&o.client, "console-client", "", "the console's client id at the issuer, where its visitors then log in (default they paste a token)")
+	f.StringVar(&o.client, "console-client", "", "the console's client id at the issuer, where users then log in (default: users paste a token)")
 	f.StringVar(&o.secretFile, "console-secret", "", "file with the client's secret; none for a public client")
 	f.StringSliceVar(&o.scopes, "console-scopes", []string{"openid"}, "scopes that the console asks for")
 	f.StringVar(&o.token, "console-token", "", "which of the issuer's tokens the gateway takes: access or id (default access; with --claims cognito id)")
 }
 
-// openConsole says how visitors are known. The issuer is asked when the first one comes.
+// openConsole returns how users log in. The issuer is asked when the first one comes.
 func (o *serveOptions) openConsole() (c node.Console, err error) {
 	host, _, err := net.SplitHostPort(o.web)
 	c.Secure = strings.HasPrefix(o.console.url, "https://") || err == nil && o.plaintext && !netaddr.IsLoopback(host)
@@ -39,7 +39,7 @@ func (o *serveOptions) openConsole() (c node.Console, err error) {
 		return c, nil
 	}
 	if o.console.url == "" {
-		return c, failure.Usagef("--console-client needs --console-url: the issuer sends visitors back to it")
+		return c, failure.Usagef("--console-client needs --console-url: the issuer redirects users to it")
 	}
 	if u, err := url.Parse(o.console.url); err == nil && u.Scheme == "http" && !netaddr.IsLoopback(u.Hostname()) {
 		return c, failure.Usagef("--console-url %s: logins go by https, or by http on this machine", o.console.url)

@@ -24,7 +24,7 @@ const (
 	// The local token's lifetime is for a developer's machine; it is replaced at every
 	// start.
 	localTokenTTL = 365 * 24 * time.Hour
-	// sessionTTL is how long a visitor of the console is logged in by the link.
+	// sessionTTL is how long a user of the console is logged in by the link.
 	sessionTTL   = 12 * time.Hour
 	localContext = "local"
 )
@@ -118,7 +118,7 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
 		return fmt.Errorf("write the token: %w", err)
 	}
-	written, err := writeContext(hereOf(n.GRPC()), file)
+	written, err := writeContext(localAddress(n.GRPC()), file)
 	if err != nil {
 		return err
 	}
@@ -139,9 +139,9 @@ func mintLocal(s *identity.Signer, ttl time.Duration) (string, error) {
 	return s.Mint(identity.Claims{Subject: subject, Roles: []identity.Role{identity.Operator, identity.Admin}, TTL: ttl})
 }
 
-// hereOf is the address at which this machine finds a listener: one for every
+// localAddress is the address at which this machine finds a listener: one for every
 // address of the machine is spoken to without TLS only here.
-func hereOf(address string) string {
+func localAddress(address string) string {
 	ap, err := netip.ParseAddrPort(address)
 	if err != nil || !ap.Addr().IsUnspecified() {
 		return address
@@ -174,8 +174,8 @@ func announce(out io.Writer, n *node.Node, data, token, code, key string, writte
 	}
 	console, rest := "none", "none"
 	if n.Web() != "" {
-		console = "http://" + hereOf(n.Web()) + "/login?code=" + code + " (logs in once)"
-		rest = "http://" + hereOf(n.Web()) + "/v1/openapi.json"
+		console = "http://" + localAddress(n.Web()) + "/login?code=" + code + " (logs in once)"
+		rest = "http://" + localAddress(n.Web()) + "/v1/openapi.json"
 	}
 	fmt.Fprintf(out, `stele %s is up. Ctrl-C stops it.
 

@@ -87,7 +87,7 @@ func (s *Session) Bound(ctx context.Context, flag, text string) (*stelev1.At, er
 	return s.At(ctx, text)
 }
 
-// Resolve asks for the head where the moment counts back from it.
+// Resolve asks for the head if the reference counts back from it.
 func (s *Session) Resolve(ctx context.Context, m asof.Ref) (*stelev1.At, error) {
 	at, err := m.At(func() (ledger.Revision, error) {
 		head, err := s.Ledger.GetHead(ctx, &stelev1.GetHeadRequest{})

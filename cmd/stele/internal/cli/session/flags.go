@@ -28,7 +28,8 @@ type Flags struct {
 }
 
 // Connected makes a command's RunE from a function that uses a session. Calls with its
-// context act for the tenant.
+// context act for the tenant; those with the command's context do not, and have the same
+// policy.
 func (c *Flags) Connected(run func(ctx context.Context, s *Session, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		s, err := c.Connect()
@@ -36,7 +37,8 @@ func (c *Flags) Connected(run func(ctx context.Context, s *Session, args []strin
 			return err
 		}
 		defer s.Conn.Close()
-		return run(s.ActFor(conn.WithPolicy(cmd.Context(), c.policy())), s, args)
+		cmd.SetContext(conn.WithPolicy(cmd.Context(), c.policy()))
+		return run(s.ActFor(cmd.Context()), s, args)
 	}
 }
 
@@ -46,11 +48,45 @@ func (c *Flags) policy() conn.Policy {
 	return conn.Policy{
 		Timeout: c.Timeout,
 		Waiting: func(what string) { fmt.Fprintf(output.Stderr, "waiting for %s\n", what) },
-		Old: func(age time.Duration) {
+		MaxAge:  5 * time.Second,
+		Old: func(age time.Duration) error {
 			old.Do(func() {
 				output.Warn(fmt.Sprintf("the gateway's data is %s old: it does not hear from the journal or its upstream", age.Round(100*time.Millisecond)))
 			})
+			return nil
 		},
+	}
+}
+
+// FailIfOlder makes calls with the context fail, instead of a warning, if an answer's data is
+// older than maxAge.
+func (c *Flags) FailIfOlder(ctx context.Context, maxAge time.Duration) context.Context {
+	p := c.policy()
+	p.MaxAge = maxAge
+	p.Old = func(age time.Duration) error {
+		err := fmt.Errorf("the gateway's data is %s old, and --max-age is %s", age.Round(100*time.Millisecond), maxAge)
+		return failure.Try(failure.With(failure.Other, err), "stele doctor, or another gateway")
+	}
+	return conn.WithPolicy(ctx, p)
+}
+
+// warnNotChecked returns a function that warns of secrets which were not checked against
+// their schemas. An answer to a write that was planned before does not repeat the warning.
+func warnNotChecked() func(ledger.Tenant, uint64) {
+	var mu sync.Mutex
+	warned := make(map[ledger.Tenant]uint64)
+	return func(t ledger.Tenant, secrets uint64) {
+		mu.Lock()
+		defer mu.Unlock()
+		if secrets <= warned[t] {
+			return
+		}
+		warned[t] = secrets
+		of := ""
+		if t != "" {
+			of = " of " + string(t)
+		}
+		output.Warn(fmt.Sprintf("%s%s not checked against the schemas: that requires the reveal permission", output.Count(int(secrets), "secret"), of))
 	}
 }
 
@@ -79,6 +115,7 @@ func (c *Flags) Connect() (*Session, error) {
 	if s.Conn, err = conn.Open(settings.Address, settings.TLS, settings.ReadToken); err != nil {
 		return nil, failure.With(failure.Usage, err)
 	}
+	s.Conn.NotChecked = warnNotChecked()
 	s.Config, s.Ledger, s.Sinks = stelev1.NewConfigClient(s.Conn), stelev1.NewLedgerClient(s.Conn), stelev1.NewSinksClient(s.Conn)
 	return s, nil
 }

@@ -178,7 +178,6 @@ func ResultOf(t ledger.Tenant, resp *stelev1.CommitResponse, flags string) Commi
 
 // PrintCommitted prints a commit, and its effect.
 func (s *Session) PrintCommitted(cmd *cobra.Command, resp *stelev1.CommitResponse, what string) error {
-	render.WarnNotChecked(resp.NotChecked)
 	o := ResultOf(s.Tenant, resp, GlobalFlags(cmd))
 	if s.Format != "text" {
 		return s.Object(o)

@@ -16,14 +16,14 @@ type file struct {
 }
 
 // changes lists the changes of each commit against its first parent.
-type changes struct{ *talk }
+type changes struct{ *process }
 
 func (s *Source) openChanges(ctx context.Context) (*changes, error) {
 	args := []string{"diff-tree", "--stdin", "--always", "--root", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", "--no-ext-diff", "--"}
 	if s.folder != "" {
 		args = append(args, ":(top,literal)"+s.folder)
 	}
-	t, err := s.talk(ctx, args...)
+	t, err := s.start(ctx, args...)
 	return &changes{t}, err
 }
 

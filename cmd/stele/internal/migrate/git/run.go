@@ -46,17 +46,17 @@ func withStderr(err error) error {
 	return err
 }
 
-// talk is a git process that reads requests on standard input and answers on standard
+// process is a git process that reads requests on standard input and answers on standard
 // output.
-type talk struct {
+type process struct {
 	cmd    *exec.Cmd
 	in     io.WriteCloser
 	out    *bufio.Reader
 	stderr bytes.Buffer
 }
 
-func (s *Source) talk(ctx context.Context, args ...string) (*talk, error) {
-	t := &talk{cmd: s.command(ctx, args...)}
+func (s *Source) start(ctx context.Context, args ...string) (*process, error) {
+	t := &process{cmd: s.command(ctx, args...)}
 	t.cmd.Stderr = &t.stderr
 	var err error
 	if t.in, err = t.cmd.StdinPipe(); err != nil {
@@ -73,7 +73,7 @@ func (s *Source) talk(ctx context.Context, args ...string) (*talk, error) {
 	return t, nil
 }
 
-func (t *talk) close() {
+func (t *process) close() {
 	t.in.Close()
 	// The rest of its output is not needed.
 	t.cmd.Process.Kill()
@@ -81,7 +81,7 @@ func (t *talk) close() {
 }
 
 // broken is an error of the conversation, with git's own words.
-func (t *talk) broken(err error) error {
+func (t *process) broken(err error) error {
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
@@ -93,10 +93,10 @@ func (t *talk) broken(err error) error {
 }
 
 // blobs reads files' contents.
-type blobs struct{ *talk }
+type blobs struct{ *process }
 
 func (s *Source) openBlobs(ctx context.Context) (*blobs, error) {
-	t, err := s.talk(ctx, "cat-file", "--batch-command")
+	t, err := s.start(ctx, "cat-file", "--batch-command")
 	return &blobs{t}, err
 }
 
