@@ -60,9 +60,9 @@ func (r *Replica) build(e ledger.Epoch) error {
 	return nil
 }
 
-// rebuild rebuilds the replica, usually after damage: it sets the file aside, or removes it if it only lacks the history of a pin, and starts an
-// empty one. Views answer that the replica is being built until it holds everything again. After
-// an error, rebuild can be called again.
+// rebuild rebuilds the replica, usually after damage: it sets the file aside, or removes it if it
+// only lacks the history of a pin, and starts an empty one. Views answer that the replica is being
+// built until it holds everything again. After an error, rebuild can be called again.
 func (r *Replica) rebuild(e ledger.Epoch, why error) error {
 	if s := r.store.Load(); s != nil {
 		r.store.Store(nil)

@@ -52,7 +52,7 @@ func TestFollower_RebuildIsRetried(t *testing.T) {
 		current, begun := file{damage: boltfile.ErrDamaged}, time.Now()
 		var tries []time.Duration
 		f := &Follower{
-			Name: "replica", Journal: empty{}, Log: slog.New(slog.DiscardHandler), Interval: time.Second, Patience: time.Minute,
+			Name: "replica", Journal: empty{}, Log: slog.New(slog.DiscardHandler), Interval: time.Second, RewindGrace: time.Minute,
 			File: func() File { return current },
 			Rebuild: func(why error) error {
 				if !errors.Is(why, boltfile.ErrDamaged) {
