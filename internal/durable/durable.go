@@ -57,7 +57,7 @@ func Create(path string, content []byte) error {
 	if err := os.Link(temp, path); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return SyncDir(filepath.Dir(path)) // whoever has made an existing file may have been killed before this
+	return SyncDir(filepath.Dir(path)) // also of an existing file: the process that made it may have been killed before this
 }
 
 // write makes a durable file of mode 0600, whose name is not durable.

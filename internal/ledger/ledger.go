@@ -51,7 +51,8 @@ type Replica interface {
 	// WaitPosition blocks until the message at seq is applied. The error is that of ctx,
 	// or says why the replica cannot get there.
 	WaitPosition(ctx context.Context, seq Sequence) error
-	// Apply makes the commits of the message at seq visible.
+	// Apply makes the commits of the message at seq visible. It may wait for memory; the error
+	// is then that of ctx.
 	Apply(ctx context.Context, seq Sequence, commits []*Commit) error
 	// Confirm blocks until the message at seq, which was applied, is known to continue
 	// everything that the replica has seen. The error is that of ctx, or says why that is not

@@ -101,14 +101,13 @@ func (s *stream) check(info *jetstream.StreamInfo, seen uint64) error {
 	}
 
 	state := &info.State
-	if !want.DenyDelete { // a bucket, which loses messages when newer ones replace them
-		*state = jetstream.StreamState{LastSeq: state.LastSeq, Msgs: state.LastSeq}
+	if want.DenyDelete { // a bucket loses messages when newer ones replace them
+		if state.FirstSeq > 1 {
+			differs("first_seq", state.FirstSeq, 1)
+		}
+		differs("num_deleted", state.NumDeleted, 0)
+		differs("messages", state.Msgs, state.LastSeq)
 	}
-	if state.FirstSeq > 1 {
-		differs("first_seq", state.FirstSeq, 1)
-	}
-	differs("num_deleted", state.NumDeleted, 0)
-	differs("messages", state.Msgs, state.LastSeq)
 	if state.LastSeq < seen {
 		diff = append(diff, fmt.Sprintf("last_seq is %d, but message %d was seen before", state.LastSeq, seen))
 	}

@@ -230,7 +230,7 @@ func (s *store) await(ctx context.Context, reached func() *chan struct{}) error 
 }
 
 // waitRoom blocks while the tails hold more than memory should. They do for as long as flushes
-// fail, so whoever waits must be able to stop.
+// fail, so a caller that waits must be able to stop.
 func (s *store) waitRoom(ctx context.Context) error {
 	for {
 		s.mu.RLock()

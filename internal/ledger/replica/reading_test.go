@@ -79,7 +79,7 @@ func TestReadings_EndBeforeWrites(t *testing.T) {
 	}
 }
 
-// Whoever waits for a flush stops with its caller, or when the file is rebuilt: a flush that
+// A wait for a flush ends with its caller, or when the file is rebuilt: a flush that
 // fails makes no room.
 func TestStore_WaitForRoomEnds(t *testing.T) {
 	full := func() *store {

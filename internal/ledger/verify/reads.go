@@ -72,7 +72,7 @@ func (v *verifier) readReads(ctx context.Context, bound []boundReads) error {
 	})
 	var broken *journal.EvidenceError
 	if errors.As(err, &broken) && broken.Missing {
-		err = nil // no read was recorded or listed yet, or the digests show that some were
+		err = nil // a new ledger does not have the stream yet; of an older one, the digests show that reads were recorded
 	}
 	if err != nil {
 		return v.evident(err)

@@ -96,7 +96,7 @@ func TestCheckPages_FindsDamage(t *testing.T) {
 	}
 }
 
-// What the system cannot do for now says nothing about a file's content: it is not set aside.
+// An error of the system that passes says nothing about a file's content: it is not set aside.
 func TestOpen_SystemErrorIsNotDamage(t *testing.T) {
 	kind := boltfile.Kind{Name: "test"}
 	for name, path := range map[string]string{"a directory": t.TempDir(), "no directory": filepath.Join(t.TempDir(), "none", "file")} {
