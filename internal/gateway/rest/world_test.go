@@ -31,11 +31,14 @@ type world struct {
 	end     context.CancelFunc // of the server's streams
 }
 
-func start(t testing.TB) *world {
+func start(t testing.TB, change ...func(*rest.Config)) *world {
 	t.Helper()
 	g := gatewaytest.Start(t, func(n *ledgertest.Node, c *gateway.Config) { c.ReadLog = gatewaytest.ReadLog(n) })
 	w := &world{t: t, node: g.Node, issuer: g.Issuer, memory: budget.NewDivided("bodies", 48<<20)}
 	cfg := rest.Config{Calls: g.DialInProcess(t), Watches: g.DialInProcess(t), Bodies: body.Memory{Share: w.memory, Verify: g.Verifier.Verify}}
+	for _, c := range change {
+		c(&cfg)
+	}
 	var err error
 	if w.handler, err = rest.New(cfg); err != nil {
 		t.Fatal(err)
