@@ -14,12 +14,12 @@ import (
 	"github.com/stelehq/stele/internal/gateway/apierror"
 	"github.com/stelehq/stele/internal/gateway/policy"
 	"github.com/stelehq/stele/internal/gateway/redact"
+	"github.com/stelehq/stele/internal/gateway/task"
 	"github.com/stelehq/stele/internal/gateway/view"
 	"github.com/stelehq/stele/internal/gateway/watch"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -273,7 +273,7 @@ func (s allCommits) waitPosition(ctx context.Context, position ledger.Sequence) 
 // recordCommits records for each tenant in commits, unless it is in recorded already,
 // that the caller reads its history. Nothing may be sent if it fails.
 func (s allCommits) recordCommits(ctx context.Context, method string, commits []*stelev1.PlacedCommit, recorded map[ledger.Tenant]bool) error {
-	group, ctx := errgroup.WithContext(ctx)
+	group, ctx := task.WithContext(ctx)
 	group.SetLimit(recordsAtOnce)
 	for _, placed := range commits {
 		c := placed.Info.Commit

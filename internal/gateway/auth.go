@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/policy"
 	"github.com/stelehq/stele/internal/gateway/replication"
 	"github.com/stelehq/stele/internal/gateway/share"
+	"github.com/stelehq/stele/internal/gateway/task"
 	"github.com/stelehq/stele/internal/gateway/watch"
 	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -112,7 +112,7 @@ func (g interceptor) unary(ctx context.Context, req any, call *grpc.UnaryServerI
 }
 
 func (g interceptor) handle(ctx context.Context, m *policy.Method, c Caller, req any, handle grpc.UnaryHandler) (_ any, err error) {
-	defer catch(&err)
+	defer task.Catch(&err)
 	if c.Principal == nil {
 		return handle(ctx, req)
 	}
@@ -179,13 +179,6 @@ var (
 	}
 )
 
-// catch keeps a bug in one call from ending the others.
-func catch(err *error) {
-	if p := recover(); p != nil {
-		*err = fmt.Errorf("panic: %v\n%s", p, stack())
-	}
-}
-
 // recheckToken is how often a stream's token is verified again. One that was verified before
 // costs half a microsecond.
 const recheckToken = 2 * time.Second
@@ -232,12 +225,8 @@ func (g interceptor) handleStream(srv any, ss grpc.ServerStream, call *grpc.Stre
 			return err
 		}
 	}
-	done := make(chan error, 1)
-	g.running.Go(func() {
-		var err error
-		defer func() { done <- err }()
-		defer catch(&err)
-		err = handle(srv, &checkedStream{ServerStream: ss, ctx: ctx, g: g, method: m, only: !call.IsClientStream})
+	done := task.Go(&g.running, func() error {
+		return handle(srv, &checkedStream{ServerStream: ss, ctx: ctx, g: g, method: m, only: !call.IsClientStream})
 	})
 	recheck := time.NewTicker(recheckToken)
 	defer recheck.Stop()
@@ -314,8 +303,6 @@ func (s *checkedStream) SendMsg(m any) error {
 	}
 	return s.ServerStream.SendMsg(a)
 }
-
-func stack() string { return string(debug.Stack()) }
 
 // CheckAccess reports whether the caller may do something, and why.
 func (s ledgerService) CheckAccess(ctx context.Context, req *stelev1.CheckAccessRequest) (*stelev1.CheckAccessResponse, error) {

@@ -56,3 +56,17 @@ func (g *Gateway) TakeCheck(tenant, subject string) (release func(), ok bool) {
 // PoliciesChanged returns a channel that is closed when the gateway has seen a change of the
 // policies.
 func (g *Gateway) PoliciesChanged() <-chan struct{} { return g.policy.Changed() }
+
+// CommitStream, Watch and Follow handle a stream, without the interceptor.
+
+func (g *Gateway) CommitStream(stream grpc.BidiStreamingServer[stelev1.CommitStreamRequest, stelev1.CommitStreamResponse]) error {
+	return ledgerService{allCommits: allCommits{g}}.CommitStream(stream)
+}
+
+func (g *Gateway) Watch(stream grpc.BidiStreamingServer[stelev1.WatchRequest, stelev1.WatchResponse]) error {
+	return configService{g: g}.Watch(stream)
+}
+
+func (g *Gateway) Follow(stream grpc.BidiStreamingServer[stelev1.FollowRequest, stelev1.FollowResponse]) error {
+	return replicationService{g: g}.Follow(stream)
+}

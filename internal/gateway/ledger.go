@@ -12,6 +12,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/apierror"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/gateway/policy"
+	"github.com/stelehq/stele/internal/gateway/task"
 	"github.com/stelehq/stele/internal/gateway/view"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/replica"
@@ -207,7 +208,7 @@ func (s ledgerService) CommitStream(stream grpc.BidiStreamingServer[stelev1.Comm
 		err error
 	}
 	items := make(chan item, window)
-	s.g.running.Go(func() { // ends with the stream, at the latest when this handler returns
+	received := task.Go(&s.g.running, func() error { // ends with the stream, at the latest when this handler returns
 		defer func() {
 			close(items)
 			<-ctx.Done()
@@ -219,7 +220,7 @@ func (s ledgerService) CommitStream(stream grpc.BidiStreamingServer[stelev1.Comm
 		for {
 			req, err := stream.Recv()
 			if errors.Is(err, io.EOF) {
-				return
+				return nil
 			}
 			it := item{err: err}
 			if err == nil {
@@ -230,17 +231,25 @@ func (s ledgerService) CommitStream(stream grpc.BidiStreamingServer[stelev1.Comm
 			case items <- it:
 			case <-ctx.Done():
 				it.abandon()
-				return
+				return nil
 			}
 			if it.err != nil {
-				return // nothing after the first failure is applied
+				return nil // nothing after the first failure is applied
 			}
 		}
 	})
+	failed := func(i int, err error) error {
+		return apierror.Indexed(apierror.StatusOf(s.g.cfg.Log, stelev1.Ledger_CommitStream_FullMethodName, err), i)
+	}
 	for i := 0; ; i++ {
 		it, more := <-items
 		if !more {
-			return ctx.Err()
+			ended := ctx.Err()
+			cancel() // the receiver waits for it
+			if err := <-received; err != nil {
+				return failed(i, err)
+			}
+			return ended
 		}
 		var made *stelev1.CommitResponse
 		err := it.err
@@ -248,7 +257,7 @@ func (s ledgerService) CommitStream(stream grpc.BidiStreamingServer[stelev1.Comm
 			made, err = it.wait(ctx)
 		}
 		if err != nil {
-			return apierror.Indexed(apierror.StatusOf(s.g.cfg.Log, "/stele.v1.Ledger/CommitStream", err), i)
+			return failed(i, err)
 		}
 		if err := stream.Send(&stelev1.CommitStreamResponse{Commit: made}); err != nil {
 			return err

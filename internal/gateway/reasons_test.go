@@ -10,16 +10,20 @@ import (
 // TestReasons_AreDocumented holds that callers can look up what an error
 // wants of them.
 func TestReasons_AreDocumented(t *testing.T) {
-	source, err := os.ReadFile("apierror/apierror.go")
-	if err != nil {
-		t.Fatal(err)
+	var source []byte
+	for _, file := range []string{"apierror/apierror.go", "reason/reason.go"} {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		source = append(source, b...)
 	}
 	page, err := os.ReadFile("../../docs/api.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	reasons := regexp.MustCompile(`info\("([A-Z_]+)"`).FindAllStringSubmatch(string(source), -1)
-	if len(reasons) < 10 {
+	reasons := regexp.MustCompile(`(?:info\(|\t\w+ += )"([A-Z_]+)"`).FindAllStringSubmatch(string(source), -1)
+	if len(reasons) < 30 {
 		t.Fatalf("%d reasons were found", len(reasons))
 	}
 	for _, r := range reasons {

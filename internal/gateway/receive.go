@@ -13,6 +13,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/conn"
 	"github.com/stelehq/stele/internal/gateway/policy"
 	"github.com/stelehq/stele/internal/gateway/share"
+	"github.com/stelehq/stele/internal/gateway/task"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -174,7 +175,7 @@ func (g interceptor) receiving(method string, handle unaryMethod) unaryMethod {
 }
 
 func (g interceptor) authorizeCall(ctx context.Context, method string, begun time.Time) (_ *authorizedCall, err error) {
-	defer catch(&err)
+	defer task.Catch(&err)
 	m, c, err := g.authorize(ctx, method)
 	return &authorizedCall{ctx, m, c, begun}, err
 }

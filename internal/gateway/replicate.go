@@ -13,6 +13,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/policy"
 	"github.com/stelehq/stele/internal/gateway/replication"
 	"github.com/stelehq/stele/internal/gateway/share"
+	"github.com/stelehq/stele/internal/gateway/task"
 	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
@@ -109,32 +110,7 @@ func (s replicationService) Follow(stream grpc.BidiStreamingServer[stelev1.Follo
 	}
 	polls := make(chan uint64, 1)
 	s.g.running.Go(func() { // ends with the stream
-		for {
-			req, err := stream.Recv()
-			if err != nil {
-				if errors.Is(err, io.EOF) {
-					err = nil
-				}
-				cancel(err)
-				return
-			}
-			poll := req.GetPoll()
-			if poll == nil {
-				cancel(ledger.Invalid("poll", "after the start, all requests of a stream are polls"))
-				return
-			}
-			s.g.fleet.FromEdge(c.Subject, time.Now(), poll.Gateways)
-			select {
-			case polls <- poll.Id:
-			case <-ctx.Done():
-				return
-			}
-			select { // flow control slows down an edge that polls more often
-			case <-time.After(minPollInterval):
-			case <-ctx.Done():
-				return
-			}
-		}
+		cancel(task.Run(func() error { return s.receivePolls(ctx, stream, polls) }))
 	})
 	server := replication.Server{Replica: s.g.cfg.Replica, Path: s.g.path, Recheck: allowed}
 	err = server.Follow(ctx, tenants, start, polls, stream.Send)
@@ -142,6 +118,34 @@ func (s replicationService) Follow(stream grpc.BidiStreamingServer[stelev1.Follo
 		return cause
 	}
 	return err
+}
+
+// receivePolls passes on the polls of an edge until its stream ends.
+func (s replicationService) receivePolls(ctx context.Context, stream grpc.BidiStreamingServer[stelev1.FollowRequest, stelev1.FollowResponse], polls chan<- uint64) error {
+	for {
+		req, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		poll := req.GetPoll()
+		if poll == nil {
+			return ledger.Invalid("poll", "after the start, all requests of a stream are polls")
+		}
+		s.g.fleet.FromEdge(policy.CallerOf(ctx).Subject, time.Now(), poll.Gateways)
+		select {
+		case polls <- poll.Id:
+		case <-ctx.Done():
+			return nil
+		}
+		select { // flow control slows down an edge that polls more often
+		case <-time.After(minPollInterval):
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // wanted reads which tenants the edge asks for; none for all.

@@ -12,11 +12,11 @@ import (
 
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/gateway/policy"
+	"github.com/stelehq/stele/internal/gateway/task"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/routes"
 	sinkstatev1 "github.com/stelehq/stele/internal/projector/sinkstate/v1"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
-	"golang.org/x/sync/errgroup"
 )
 
 // Sinks asks the processes that write to sinks.
@@ -80,7 +80,7 @@ func (s sinksService) ListSinks(ctx context.Context, req *stelev1.ListSinksReque
 		return nil, err
 	}
 	resp := &stelev1.ListSinksResponse{Sinks: make([]*stelev1.SinkStatus, len(table.Sinks))}
-	group, asking := errgroup.WithContext(ctx)
+	group, asking := task.WithContext(ctx)
 	for i, name := range slices.Sorted(maps.Keys(table.Sinks)) {
 		group.Go(func() (err error) {
 			if resp.Sinks[i], err = sinkStatus(asking, sinks, table.Sinks[name]); err == nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/apierror"
 	"github.com/stelehq/stele/internal/gateway/policy"
 	"github.com/stelehq/stele/internal/gateway/redact"
+	"github.com/stelehq/stele/internal/gateway/task"
 	"github.com/stelehq/stele/internal/gateway/view"
 	"github.com/stelehq/stele/internal/gateway/watch"
 	"github.com/stelehq/stele/internal/ledger"
@@ -24,39 +25,41 @@ var watchMethod = policy.Methods[stelev1.Config_Watch_FullMethodName]
 
 // Watch carries watches until the client or its token goes.
 func (s configService) Watch(stream grpc.BidiStreamingServer[stelev1.WatchRequest, stelev1.WatchResponse]) error {
-	ctx, cancel := context.WithCancel(stream.Context())
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(stream.Context())
+	defer cancel(nil)
 	c := policy.CallerOf(ctx)
 	q := s.g.policy.QuotaOf(c)
 	if q != nil {
 		q.Join()
-		defer q.Leave()
 	}
 	ws := watch.NewStream(c, q, s.g.cfg.Budget.Answers)
-	defer ws.Close(s.g.hub)
 	s.g.metrics.watchStreams.Inc()
-	defer s.g.metrics.watchStreams.Dec()
-
-	sent := make(chan error, 1)
-	go func() {
-		err := ws.Send(ctx, s.g.hub, stream)
-		cancel()
-		sent <- err
-	}()
-	err := s.receive(ctx, ws, stream)
-	if errors.Is(err, io.EOF) { // the client asks for nothing more, and listens
-		<-ctx.Done()
-		err = ctx.Err()
+	free := func() {
+		s.g.metrics.watchStreams.Dec()
+		ws.Close(s.g.hub)
+		if q != nil {
+			q.Leave()
+		}
 	}
-	cancel()
-	return errors.Join(err, ignoreCanceled(<-sent))
-}
-
-func ignoreCanceled(err error) error {
-	if errors.Is(err, context.Canceled) {
-		return nil
+	received := make(chan struct{})
+	s.g.running.Go(func() { // ends with the stream, at the latest when this handler returns
+		defer close(received)
+		err := task.Run(func() error { return s.receive(ctx, ws, stream) })
+		if !errors.Is(err, io.EOF) { // after that, the client asks for nothing more, and listens
+			cancel(err)
+		}
+	})
+	err := task.Run(func() error { return ws.Send(ctx, s.g.hub, stream) })
+	if ctx.Err() == nil { // only returning ends the receiver
+		s.g.running.Go(func() {
+			<-received
+			free()
+		})
+		return err
 	}
-	return err
+	<-received
+	free()
+	return context.Cause(ctx)
 }
 
 func (s configService) receive(ctx context.Context, ws *watch.Stream, stream grpc.BidiStreamingServer[stelev1.WatchRequest, stelev1.WatchResponse]) error {

@@ -14,12 +14,12 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/stelehq/stele/internal/gateway/reason"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/schema"
 	"github.com/stelehq/stele/internal/ledger/secret"
 	"github.com/stelehq/stele/internal/wire"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -230,23 +230,13 @@ func (p *Promotion) readBase(o *ledger.PromotionOrigin) (err error) {
 		return nil
 	}
 	was, err := p.state(p.From, &stelev1.ListRequest{At: wire.AtRevision(o.Revision), MinRevision: uint64(o.Revision), MinId: o.ID[:]})
-	if historyChanged(err) {
+	if reason.Of(err) == reason.HistoryChanged {
 		p.Warnings = append(p.Warnings, fmt.Sprintf("%s is another state now than when it was promoted: all keys of that promotion that differ are conflicts", p.From.name(o.Revision)))
 		maps.DeleteFunc(p.basedOn, func(_ ledger.Key, rev ledger.Revision) bool { return rev == o.Revision })
 		return nil
 	}
 	p.bases[o.Revision] = was
 	return err
-}
-
-// historyChanged reports whether the ledger has another commit than the one that was seen.
-func historyChanged(err error) bool {
-	for _, d := range status.Convert(err).Details() {
-		if info, ok := d.(*errdetails.ErrorInfo); ok && info.Reason == "HISTORY_CHANGED" {
-			return true
-		}
-	}
-	return false
 }
 
 // reveal replaces the masks of the secrets that must be compared by their values. Those that

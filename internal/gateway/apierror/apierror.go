@@ -16,6 +16,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/conn"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/gateway/policy"
+	"github.com/stelehq/stele/internal/gateway/reason"
 	"github.com/stelehq/stele/internal/gateway/replication"
 	"github.com/stelehq/stele/internal/gateway/share"
 	"github.com/stelehq/stele/internal/ledger"
@@ -64,7 +65,7 @@ func StatusOf(log *slog.Logger, method string, err error) error {
 		v := ruleViolations(rules)
 		return build(codes.InvalidArgument, (&ledger.InvalidError{Violations: v}).Error(), badRequest(v))
 	case errors.As(err, &conflict):
-		return build(codes.FailedPrecondition, err.Error(), preconditionFailure(conflict), info("PRECONDITION_FAILED"))
+		return build(codes.FailedPrecondition, err.Error(), preconditionFailure(conflict), info(reason.PreconditionFailed))
 	case errors.As(err, &ahead):
 		return build(codes.FailedPrecondition, err.Error(), info("TENANT_AHEAD", "revision", strconv.FormatUint(uint64(ahead.Head), 10), "time", ahead.Time.UTC().Format(time.RFC3339Nano)))
 	case errors.As(err, &clock):
@@ -85,17 +86,17 @@ func StatusOf(log *slog.Logger, method string, err error) error {
 	case errors.Is(err, policy.ErrDenied), errors.As(err, &reveal):
 		return build(codes.PermissionDenied, err.Error(), info("PERMISSION_DENIED"))
 	case errors.Is(err, ErrNotServed):
-		return build(codes.FailedPrecondition, err.Error(), info("TENANT_NOT_SERVED"))
+		return build(codes.FailedPrecondition, err.Error(), info(reason.TenantNotServed))
 	case errors.As(err, &changed):
-		return build(codes.FailedPrecondition, err.Error(), info(replication.ReasonHistoryChanged, "revision", strconv.FormatUint(uint64(changed.Revision), 10)))
+		return build(codes.FailedPrecondition, err.Error(), info(reason.HistoryChanged, "revision", strconv.FormatUint(uint64(changed.Revision), 10)))
 	case errors.Is(err, ErrHistoryChanged), errors.Is(err, replication.ErrHistoryChanged):
-		return build(codes.FailedPrecondition, err.Error(), info(replication.ReasonHistoryChanged))
+		return build(codes.FailedPrecondition, err.Error(), info(reason.HistoryChanged))
 	case errors.Is(err, ErrNoTree):
 		return build(codes.FailedPrecondition, err.Error(), info("NO_TREE"))
 	case errors.Is(err, ErrNoWitnesses):
 		return build(codes.FailedPrecondition, err.Error(), info("NO_WITNESSES"))
 	case errors.As(err, &split):
-		return build(codes.FailedPrecondition, err.Error(), info(replication.ReasonSplitView, "checkpoint", split.Ours))
+		return build(codes.FailedPrecondition, err.Error(), info(reason.SplitView, "checkpoint", split.Ours))
 	case errors.Is(err, proof.ErrStopped):
 		return build(codes.FailedPrecondition, err.Error(), info("TREE_STOPPED"))
 	case errors.Is(err, proof.ErrInvalid):
@@ -122,7 +123,7 @@ func StatusOf(log *slog.Logger, method string, err error) error {
 	case errors.As(err, &full):
 		return build(codes.ResourceExhausted, err.Error(), info("SHARE_FULL", "share", full.Uses), &errdetails.RetryInfo{RetryDelay: durationpb.New(time.Second)})
 	case errors.Is(err, ErrTooLarge):
-		return build(codes.ResourceExhausted, err.Error(), info("ANSWER_TOO_LARGE"))
+		return build(codes.ResourceExhausted, err.Error(), info(reason.AnswerTooLarge))
 	case errors.Is(err, policy.ErrNotRecorded):
 		return build(codes.Unavailable, err.Error(), info("NOT_RECORDED"), &errdetails.RetryInfo{RetryDelay: durationpb.New(time.Second)})
 	case errors.Is(err, ledger.ErrNotFound):
@@ -130,7 +131,7 @@ func StatusOf(log *slog.Logger, method string, err error) error {
 	case errors.As(err, &edge):
 		return build(codes.FailedPrecondition, err.Error(), info("READ_ONLY", "write_to", edge.WriteTo))
 	case errors.Is(err, replication.ErrBehind):
-		return build(codes.Unavailable, err.Error(), info(replication.ReasonBehind), &errdetails.RetryInfo{RetryDelay: durationpb.New(time.Second)})
+		return build(codes.Unavailable, err.Error(), info(reason.UpstreamBehind), &errdetails.RetryInfo{RetryDelay: durationpb.New(time.Second)})
 	case errors.Is(err, replication.ErrCycle):
 		return build(codes.FailedPrecondition, err.Error(), info("REPLICATION_CYCLE"))
 	case errors.Is(err, replication.ErrPruned):
@@ -186,8 +187,8 @@ func build(code codes.Code, message string, details ...protoadapt.MessageV1) err
 	return s.Err()
 }
 
-func info(reason string, kv ...string) *errdetails.ErrorInfo {
-	e := &errdetails.ErrorInfo{Reason: reason, Domain: errorDomain}
+func info(why string, kv ...string) *errdetails.ErrorInfo {
+	e := &errdetails.ErrorInfo{Reason: why, Domain: errorDomain}
 	for i := 0; i+1 < len(kv); i += 2 {
 		if e.Metadata == nil {
 			e.Metadata = make(map[string]string)

@@ -41,7 +41,7 @@ func TestPages_ResetClock(t *testing.T) {
 				t.Errorf("%s lacks %q", path, want)
 			}
 		}
-		if path == "/acme/history" && strings.Count(page, time.Now().UTC().AddDate(2, 0, 0).Format("2006-")) > 2 { // the time itself, in two forms
+		if path == "/acme/history" && strings.Contains(page, `colspan="5">`+time.Now().UTC().AddDate(2, 0, 0).Format("2006-")) {
 			t.Errorf("%s has headings of the time that is ahead", path)
 		}
 	}

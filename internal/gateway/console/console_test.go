@@ -68,20 +68,48 @@ type calls struct {
 	mu      sync.Mutex
 	made    []string
 	streams []context.Context
+	panics  string // the method that panics, in the goroutine that waits for the gateway
 }
 
 func (c *calls) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
 	c.mu.Lock()
 	c.made = append(c.made, method)
+	panics := method == c.panics
 	c.mu.Unlock()
+	if panics {
+		panic("called " + method)
+	}
 	return c.ClientConnInterface.Invoke(ctx, method, args, reply, opts...)
 }
 
 func (c *calls) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	c.mu.Lock()
 	c.streams = append(c.streams, ctx)
+	panics := method == c.panics
 	c.mu.Unlock()
-	return c.ClientConnInterface.NewStream(ctx, desc, method, opts...)
+	stream, err := c.ClientConnInterface.NewStream(ctx, desc, method, opts...)
+	if panics {
+		stream = panickingStream{stream}
+	}
+	return stream, err
+}
+
+// panickingStream panics when it receives a commit.
+type panickingStream struct{ grpc.ClientStream }
+
+func (s panickingStream) RecvMsg(m any) error {
+	err := s.ClientStream.RecvMsg(m)
+	if resp, ok := m.(*stelev1.WatchResponse); ok && resp.GetCommit() != nil {
+		panic("received")
+	}
+	return err
+}
+
+// panicAt makes calls of a method panic; none if it is empty.
+func (c *calls) panicAt(method string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.panics = method
 }
 
 // since forgets the calls until now, and returns a function that lists those after.

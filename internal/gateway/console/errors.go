@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/a-h/templ"
 	"github.com/stelehq/stele/internal/gateway/console/page"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
@@ -27,23 +26,22 @@ func fail(v *page.View, err error) {
 		}
 		p = page.Problem{Status: http.StatusForbidden, Title: "Permission denied", Message: page.Message(err), Advice: "Ask an administrator for the permission, or log in as another user."}
 	}
-	if p.Status == http.StatusUnauthorized {
-		v.AskToLogIn()
-		return
-	}
 	if p.Status == http.StatusInternalServerError {
 		v.Log.Error("a page failed", "path", v.R.URL.Path, "error", err)
 	}
 	if wait := retryAfter(err); wait > 0 {
 		v.W.Header().Set("Retry-After", strconv.Itoa(wait))
 	}
-	show := v.ShowBare
-	if known {
-		show = func(status int, title string, content templ.Component) error {
-			return v.Show(status, title, nil, content)
-		}
+	content := page.ProblemPage(p, why)
+	switch {
+	case p.Status == http.StatusUnauthorized:
+		err = v.AskToLogIn()
+	case known:
+		err = v.Show(p.Status, p.Title, nil, content)
+	default:
+		err = v.ShowBare(p.Status, p.Title, content)
 	}
-	if err := show(p.Status, p.Title, page.ProblemPage(p, why)); err != nil {
+	if err != nil {
 		v.Log.Error("an error's page failed", "error", err)
 		http.Error(v.W, p.Title, p.Status)
 	}

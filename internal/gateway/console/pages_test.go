@@ -268,6 +268,33 @@ func TestPages_OfferWhatIsAllowed(t *testing.T) {
 	}
 }
 
+// Keys show their authors also if their names begin alike, or if one is the beginning of another.
+func TestLevel_Authors(t *testing.T) {
+	f := start(t)
+	f.set(t, f.as(t, "acme"), "all", "x/max_items", "1", "x/max_price", "2", "y/max", "3", "y/max_items", "4", "z/one", "5")
+	v := f.writer(t, "acme")
+	for path, keys := range map[string]int{"/acme/keys/x/": 2, "/acme/keys/y/": 2, "/acme/keys/z/": 1, "/acme/keys/?filter=max": 4} {
+		if got := strings.Count(v.get(t, path).main(), "carol"); got != keys {
+			t.Errorf("%s names %d authors of %d keys", path, got, keys)
+		}
+	}
+}
+
+// A commit can be reverted by users who may write the keys that it changed.
+func TestCommit_RevertIsOfferedByKeys(t *testing.T) {
+	f := start(t)
+	ctx := f.as(t, "acme")
+	f.set(t, ctx, "one", "a/x", "1")
+	f.set(t, ctx, "two", "a/x", "2", "b/y", "2")
+	f.set(t, f.system(t), "grants", "policy/acme/grants", `{"grants":[{"roles":["reader"]},{"subjects":["ann"],"operations":["write"],"prefixes":["a/"]}]}`)
+	ann := f.login(t, identity.Claims{Subject: "ann", Tenant: "acme", Roles: []identity.Role{identity.Reader}})
+	for path, offered := range map[string]bool{"/acme/commits/1": true, "/acme/commits/2": false} {
+		if a := ann.get(t, path); a.code != http.StatusOK || strings.Contains(a.main(), "Revert") != offered {
+			t.Errorf("%s: %d %s", path, a.code, brief(a.main()))
+		}
+	}
+}
+
 // A user whose token is limited to prefixes sees where those are.
 func TestLevel_PartOfTheKeys(t *testing.T) {
 	f := start(t)

@@ -13,11 +13,12 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/internal/gateway/policy"
+	"github.com/stelehq/stele/internal/gateway/reason"
 	"github.com/stelehq/stele/internal/gateway/replication"
+	"github.com/stelehq/stele/internal/gateway/task"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -86,10 +87,8 @@ func lost(m *policy.Method, err error) error {
 	if !m.Writes {
 		return err
 	}
-	for _, d := range status.Convert(err).Details() {
-		if _, ok := d.(*errdetails.ErrorInfo); ok {
-			return err // the upstream's own answer
-		}
+	if reason.Of(err) != "" {
+		return err // the upstream's own answer
 	}
 	switch status.Code(err) {
 	case codes.DeadlineExceeded:
@@ -136,25 +135,15 @@ func (f *Forwarder) CommitStream(stream grpc.BidiStreamingServer[stelev1.CommitS
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(stream.Context())
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(stream.Context())
+	defer cancel(nil)
 	up, err := stelev1.NewLedgerClient(conn).CommitStream(f.toUpstream(ctx))
 	if err != nil {
 		return err
 	}
 	f.Running.Go(func() { // ends with the stream, at the latest when this handler returns
-		for {
-			req, err := stream.Recv()
-			switch {
-			case errors.Is(err, io.EOF):
-				up.CloseSend()
-				return
-			case err != nil:
-				cancel()
-				return
-			case up.Send(req) != nil:
-				return // Recv reports why
-			}
+		if err := task.Run(func() error { return sendAll(up, stream) }); err != nil {
+			cancel(err)
 		}
 	})
 	for {
@@ -162,12 +151,31 @@ func (f *Forwarder) CommitStream(stream grpc.BidiStreamingServer[stelev1.CommitS
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
+		if bug := new(task.PanicError); err != nil && errors.As(context.Cause(ctx), &bug) {
+			return bug
+		}
 		if err != nil {
 			return lost(policy.Methods[stelev1.Ledger_CommitStream_FullMethodName], err)
 		}
 		f.awaitCommit(ctx, resp)
 		if err := stream.Send(resp); err != nil {
 			return err
+		}
+	}
+}
+
+// sendAll sends the change sets of a caller to the upstream. Its error is the caller's: the answers
+// of the upstream report why it receives no more.
+func sendAll(up stelev1.Ledger_CommitStreamClient, stream stelev1.Ledger_CommitStreamServer) error {
+	for {
+		req, err := stream.Recv()
+		switch {
+		case errors.Is(err, io.EOF):
+			return up.CloseSend()
+		case err != nil:
+			return err
+		case up.Send(req) != nil:
+			return nil
 		}
 	}
 }

@@ -10,11 +10,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/stelehq/stele/internal/gateway/reason"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/proof"
 	"github.com/stelehq/stele/internal/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -272,17 +272,8 @@ func contradictsEdge(err error) bool {
 	if errors.Is(err, ErrHistoryChanged) {
 		return true
 	}
-	return hasReason(err, ReasonHistoryChanged, ReasonBehind)
-}
-
-// hasReason reports whether an upstream gave one of these reasons.
-func hasReason(err error, reasons ...string) bool {
-	for _, d := range status.Convert(err).Details() {
-		if info, ok := d.(*errdetails.ErrorInfo); ok && slices.Contains(reasons, info.Reason) {
-			return true
-		}
-	}
-	return false
+	why := reason.Of(err)
+	return why == reason.HistoryChanged || why == reason.UpstreamBehind
 }
 
 func (c *Client) isLeft(u *upstream) bool {

@@ -44,13 +44,6 @@ var (
 	ErrPruned = errors.New("the upstream does not keep the history that is needed")
 )
 
-// Reasons of ErrHistoryChanged and ErrBehind in ErrorInfo, by which an edge knows them.
-const (
-	ReasonHistoryChanged = "HISTORY_CHANGED"
-	ReasonBehind         = "UPSTREAM_BEHIND"
-	ReasonSplitView      = "SPLIT_VIEW"
-)
-
 // errContradiction: an upstream contradicts itself, or breaks the protocol.
 var errContradiction = errors.New("the upstream contradicts itself")
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/internal/durable"
+	"github.com/stelehq/stele/internal/gateway/reason"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/proof"
 	"github.com/stelehq/stele/internal/ledger/replica"
@@ -118,7 +119,7 @@ func (c *Client) check(ctx context.Context, u *upstream, have []replica.TenantHe
 	ctx, cancel := context.WithTimeout(ctx, silence)
 	defer cancel()
 	resp, err := stelev1.NewReplicationClient(u.conn).Prove(Via(ctx, c.cfg.Self), req, grpc.MaxCallRecvMsgSize(maxReceive))
-	if hasReason(err, ReasonSplitView) { // another upstream has shown another history
+	if reason.Of(err) == reason.SplitView { // another upstream has shown another history
 		return false, fmt.Errorf("%w: the upstream's tree is another than that of a checkpoint which was seen before: %w", errNotProven, err)
 	}
 	if err != nil {

@@ -102,13 +102,3 @@ func retryAfter(s *status.Status) int {
 	}
 	return 0
 }
-
-// reason is why the gateway says it has failed.
-func reason(err error) string {
-	for _, d := range status.Convert(err).Details() {
-		if info, ok := d.(*errdetails.ErrorInfo); ok {
-			return info.Reason
-		}
-	}
-	return ""
-}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/stelehq/stele/internal/gateway/reason"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -97,7 +98,7 @@ func (a *api) setKey(w http.ResponseWriter, r *http.Request, key string, values 
 	}
 	resp, err := a.ledger.Commit(r.Context(), req)
 	switch {
-	case err != nil && expected != nil && (reason(err) == "PRECONDITION_FAILED" || reason(err) == "HISTORY_CHANGED"):
+	case expected != nil && (reason.Of(err) == reason.PreconditionFailed || reason.Of(err) == reason.HistoryChanged):
 		failAs(w, http.StatusPreconditionFailed, err)
 		return
 	case err != nil:

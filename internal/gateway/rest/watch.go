@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/utilities"
+	"github.com/stelehq/stele/internal/gateway/task"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -127,19 +128,18 @@ func follow[M any](ctx context.Context, cancel context.CancelFunc, e *events, re
 	var ended error
 	go func() {
 		defer close(incoming)
-		for m := first; ; {
-			select {
-			case incoming <- m:
-			case <-ctx.Done():
-				ended = ctx.Err()
-				return
+		ended = task.Run(func() (err error) {
+			for m := first; ; {
+				select {
+				case incoming <- m:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+				if m, err = recv(); err != nil {
+					return err
+				}
 			}
-			var err error
-			if m, err = recv(); err != nil {
-				ended = err
-				return
-			}
-		}
+		})
 	}()
 	defer func() {
 		cancel()
@@ -153,6 +153,9 @@ func follow[M any](ctx context.Context, cancel context.CancelFunc, e *events, re
 		select {
 		case m, more := <-incoming:
 			if !more {
+				if bug := new(task.PanicError); errors.As(ended, &bug) {
+					panic(bug) // the server logs it, and closes the connection
+				}
 				if ctx.Err() == nil {
 					e.send("error", "", status.Convert(ended).Proto())
 				}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"regexp"
 	"strings"
@@ -13,7 +14,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stelehq/stele/internal/gateway/identity"
+	"github.com/stelehq/stele/internal/gateway/rest"
 	"github.com/stelehq/stele/internal/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc"
 )
 
 // stream is a watch as a reader of server-sent events has it.
@@ -276,4 +280,37 @@ func TestWatch_EndsWithRevocation(t *testing.T) {
 	if a := w.do("GET", "/v1/watch", bob, ""); a.status != http.StatusUnauthorized {
 		t.Errorf("another watch: %d %s", a.status, a.body)
 	}
+}
+
+// panicking is a connection whose watches panic when they receive a commit.
+type panicking struct{ grpc.ClientConnInterface }
+
+func (p panicking) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	stream, err := p.ClientConnInterface.NewStream(ctx, desc, method, opts...)
+	return panickingStream{stream}, err
+}
+
+type panickingStream struct{ grpc.ClientStream }
+
+func (s panickingStream) RecvMsg(m any) error {
+	err := s.ClientStream.RecvMsg(m)
+	if resp, ok := m.(*stelev1.WatchResponse); ok && resp.GetCommit() != nil {
+		panic("received")
+	}
+	return err
+}
+
+// A panic while a watch receives ends the watch, and the server serves on.
+func TestWatch_PanicEndsOneWatch(t *testing.T) {
+	w := startAPI(t, func(c *rest.Config) { c.Conn = panicking{c.Conn} })
+	w.server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	ann := w.as("acme", identity.Writer)
+	s := w.watch("", ann)
+	w.must("PUT", "/v1/config/a/key", ann, "1")
+	for s.in.Scan() {
+		if strings.Contains(s.in.Text(), "panic") {
+			t.Errorf("the caller gets %s", s.in.Text())
+		}
+	}
+	w.must("GET", "/v1/config/a/key", ann, "")
 }

@@ -33,6 +33,11 @@ type world struct {
 
 func start(t testing.TB, change ...func(*gateway.Config)) *world {
 	t.Helper()
+	return startAPI(t, func(*rest.Config) {}, change...)
+}
+
+func startAPI(t testing.TB, api func(*rest.Config), change ...func(*gateway.Config)) *world {
+	t.Helper()
 	g := gatewaytest.Start(t, func(n *ledgertest.Node, c *gateway.Config) {
 		c.ReadLog = gatewaytest.ReadLog(n)
 		for _, f := range change {
@@ -41,6 +46,7 @@ func start(t testing.TB, change ...func(*gateway.Config)) *world {
 	})
 	w := &world{t: t, node: g.Node, issuer: g.Issuer, memory: budget.NewDivided("bodies", 48<<20)}
 	cfg := rest.Config{Conn: g.DialInProcess(t), Bodies: body.Memory{Share: w.memory, Verify: g.Front().Verify}}
+	api(&cfg)
 	var err error
 	if w.handler, err = rest.New(cfg); err != nil {
 		t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 type Selector struct {
 	keys     []ledger.Key
 	prefixes []ledger.Prefix
-	// sees is the caller's scope for reads, which contains the selected keys.
+	// Sees is the caller's scope for reads, which contains the selected keys.
 	Sees policy.Scope
 }
 

@@ -28,6 +28,21 @@ export const live = {
 		check(streams.length <= 1, `${streams.length} streams of pages`)
 	},
 
+	'text that is typed while an update is received is kept': async s => {
+		const page = await s.user({token: world.Tokens.writer})
+		const typed = '/acme/keys/paramconfig/db/pool'
+		await page.goto(typed + '?edit=1')
+		await page.evaluate(() => document.activeElement.blur())
+		let received
+		const asked = new Promise(ask => page.route(u => u.pathname === typed, route => { received = () => route.continue(); ask() }))
+		await set(s, '"while typing"')
+		await asked
+		await page.fill('textarea[name=value]', '{"typed": true}')
+		await received()
+		await page.waitForSelector('#news:has-text("while typing")')
+		same(await page.inputValue('textarea[name=value]'), '{"typed": true}', 'the text')
+	},
+
 	'relative times advance while a page is open': async s => {
 		const page = await s.user({token: world.Tokens.reader})
 		await page.clock.install()

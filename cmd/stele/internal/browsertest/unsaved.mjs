@@ -32,6 +32,48 @@ export const unsaved = {
 		await kept(page, dialogs, 'the theme button')
 	},
 
+	'Back and Forward warn before typed text is lost': async s => {
+		const page = await s.user({token: world.Tokens.writer})
+		await page.goto(key + '?edit=1')
+		const past = u => u.pathname.startsWith('/acme@'), form = u => u.pathname === key
+		await page.focus('#time input[type=range]')
+		await page.keyboard.press('ArrowLeft')
+		await page.waitForURL(past)
+		await page.goBack()
+		await page.waitForSelector('textarea[name=value]', {state: 'attached'})
+		await page.fill('textarea[name=value]', '{"typed": true}')
+		const dialogs = []
+		let accepts = false
+		page.on('dialog', d => { dialogs.push(d.type()); accepts ? d.accept() : d.dismiss() })
+		await page.evaluate(() => history.forward())
+		await kept(page, dialogs, 'Forward')
+		await page.waitForURL(form)
+		await page.evaluate(() => history.forward()) // the entry is the one before Forward again
+		await kept(page, dialogs, 'Forward again')
+		await page.waitForURL(form)
+		accepts = true
+		await page.evaluate(() => history.forward())
+		await page.waitForURL(past)
+		await page.waitForSelector('textarea[name=value]', {state: 'detached'})
+		same(dialogs.length, 1, 'warnings of the accepted Forward')
+	},
+
+	'text that is typed while another state is received is kept': async s => {
+		const page = await s.user({token: world.Tokens.writer})
+		await page.goto(key + '?edit=1')
+		const dialogs = []
+		page.on('dialog', d => { dialogs.push(d.type()); d.dismiss() })
+		let received
+		const asked = new Promise(ask => page.route(u => u.pathname.startsWith('/acme@'), route => { received = () => route.continue(); ask() }))
+		await page.focus('#time input[type=range]')
+		await page.keyboard.press('ArrowLeft')
+		await asked
+		await page.fill('textarea[name=value]', '{"typed": true}')
+		await received()
+		await kept(page, dialogs, 'another state')
+		same(new URL(page.url()).pathname, key, 'the address')
+	},
+
 	'the form that discards its text does not warn': async s => {
 		const page = await s.user({token: world.Tokens.writer})
 		const dialogs = await edit(page)

@@ -114,7 +114,7 @@ func showReads(v *page.View) error {
 		if r.problem != "" {
 			return nil
 		}
-		err := r.read(ctx, v, req, readsSearched, func(record *stelev1.ReadRecord) error {
+		err := r.read(ctx, v, req, readsSearched, readsOnPage, func(record *stelev1.ReadRecord) error {
 			r.records = append(r.records, record)
 			return nil
 		})
@@ -134,9 +134,9 @@ func showReads(v *page.View) error {
 	return v.Show(code, "Recorded reads", v.Command("audit", "reads"), readsPage(v, r))
 }
 
-// read yields the records that the filters select, until it has looked at enough. The request
-// then has the token of the next page.
-func (r *readsView) read(ctx context.Context, v *page.View, req *stelev1.ListReadsRequest, most int, yield func(*stelev1.ReadRecord) error) error {
+// read yields the records that the filters select, until it has looked at most of them, or has
+// yielded enough. The request then has the token of the next page.
+func (r *readsView) read(ctx context.Context, v *page.View, req *stelev1.ListReadsRequest, most, enough int, yield func(*stelev1.ReadRecord) error) error {
 	selected, looked := 0, 0
 	for {
 		list, err := v.Ledger.ListReads(ctx, req)
@@ -153,7 +153,7 @@ func (r *readsView) read(ctx context.Context, v *page.View, req *stelev1.ListRea
 		}
 		req.PageToken = list.NextPageToken
 		looked += len(list.Reads)
-		if req.PageToken == "" || looked >= most || most == readsSearched && selected >= readsOnPage {
+		if req.PageToken == "" || looked >= most || selected >= enough {
 			return nil
 		}
 	}
@@ -171,7 +171,7 @@ func (r *readsView) export(v *page.View, req *stelev1.ListReadsRequest) error {
 		h.Set("Content-Disposition", `attachment; filename="`+string(v.Tenant)+`-reads.csv"`)
 		return out.Write([]string{"time", "subject", "roles", "method", "keys", "prefixes", "revision", "revealed"})
 	}
-	err := r.read(v.Ctx, v, req, readsExported, func(record *stelev1.ReadRecord) error {
+	err := r.read(v.Ctx, v, req, readsExported, readsExported, func(record *stelev1.ReadRecord) error {
 		if !begun {
 			if err := begin(); err != nil {
 				return err

@@ -6,16 +6,17 @@ document.documentElement.classList.add("js");
 const say = (text) => { document.getElementById("said").textContent = text; };
 
 // show replaces the parts of the page that depend on the revision with those of another
-// URL: the elements that are marked with data-swap and have the same id there. It reports
-// whether it did.
+// URL: the elements that are marked with data-swap and have the same id there, if may returns true
+// when they have been received. It reports whether it did.
 let showing;
-async function show(url, push) {
+async function show(url, push, may) {
   showing?.abort();
   const mine = showing = new AbortController();
   try {
     const answer = await fetch(url, { signal: mine.signal, headers: { Accept: "text/html" } });
     const there = new DOMParser().parseFromString(await answer.text(), "text/html");
     if (mine.signal.aborted) return false;
+    if (!may()) { if (!move) setSlider(); return false; }
     if (!there.getElementById("time")) { location.href = url; return false; }
     const open = [...document.querySelectorAll("details.branch[open]")].map((branch) => branch.dataset.prefix);
     const newest = Math.max(0, ...[...document.querySelectorAll("tr[data-revision]")].map((row) => Number(row.dataset.revision)));
@@ -33,7 +34,7 @@ async function show(url, push) {
     Object.assign(slider(), { min: now.elements.position.min, max: now.elements.position.max });
     if (!move) setSlider();
     document.title = there.title;
-    if (push) history.pushState({ shown: true }, "", answer.url); else history.replaceState({ shown: true }, "", answer.url);
+    if (push) history.pushState({ place: ++place }, "", answer.url); else history.replaceState({ place }, "", answer.url);
     say(`revision ${time.dataset.revision}`);
     document.getElementById("news").textContent = "";
     advance();
@@ -114,18 +115,20 @@ setInterval(advance, 10000);
 // goTo opens the same page at another revision.
 async function goTo(revision, push) {
   const time = document.getElementById("time"), head = Number(time.dataset.head);
-  if (!mayLeave()) { setSlider(); return false; }
+  const may = askToLeave();
+  if (!may) { setSlider(); return false; }
   const at = Math.min(Math.max(revision, 1), head);
-  if (time.elements.page.value === "commits") return show(`/${time.dataset.tenant}/commits/${at}`, push);
+  if (time.elements.page.value === "commits") return show(`/${time.dataset.tenant}/commits/${at}`, push, may);
   const state = time.dataset.tenant + (at === head ? "" : "@" + at);
-  return show(`/${state}/${time.elements.page.value}`, push);
+  return show(`/${state}/${time.elements.page.value}`, push, may);
 }
 
 // goToTime opens the same page at a time on the slider.
 async function goToTime(position, push) {
   const time = document.getElementById("time");
-  if (!mayLeave()) { setSlider(); return false; }
-  return show(`${time.getAttribute("action")}?${new URLSearchParams({ page: time.elements.page.value, position })}`, push);
+  const may = askToLeave();
+  if (!may) { setSlider(); return false; }
+  return show(`${time.getAttribute("action")}?${new URLSearchParams({ page: time.elements.page.value, position })}`, push, may);
 }
 
 // A move of the slider, from the first change of its value to its release, is one entry of
@@ -170,13 +173,32 @@ document.addEventListener("click", (event) => {
 function step(by) {
   if (document.querySelector("[data-versions]")) {
     const version = document.querySelector(by < 0 ? "[data-versions] [rel=prev]" : "[data-versions] [rel=next]");
-    if (version && mayLeave()) show(version.href, true);
+    const may = version && askToLeave();
+    if (may) show(version.href, true, may);
     return;
   }
   if (slider()) goTo(Number(document.getElementById("time").dataset.revision) + by, true);
 }
 
-window.addEventListener("popstate", (event) => { if (!event.state?.htmx && !location.hash) show(location.href, false); }); // a hash only leads to a part of the page
+// place counts the entries of the browser's history that this page has added, up to the shown one.
+let place = history.state?.place ?? 0;
+history.replaceState({ ...history.state, place }, "");
+
+// Back and Forward have changed the address when the page hears of them: to keep typed text,
+// it returns to the entry that it shows.
+let returning = false;
+window.addEventListener("popstate", (event) => {
+  if (returning) { returning = false; return; }
+  if (event.state?.htmx || location.hash) return; // a hash only leads to a part of the page
+  const from = place, may = askToLeave();
+  const stay = () => {
+    if (place !== from) { returning = true; history.go(from - place); }
+    place = from;
+    return false;
+  };
+  place = event.state?.place ?? place;
+  if (may) show(location.href, false, () => may() || stay()); else stay();
+});
 
 // A filter is a part of the address that the slider stays on.
 document.addEventListener("htmx:pushedIntoHistory", () => {
@@ -281,13 +303,15 @@ function hear(news) {
   time.dataset.head = news.revision;
   const text = `@${news.revision} by ${news.author}${news.message ? ": " + news.message : ""}`;
   say(`new commit ${text}`);
-  if (following && !busy()) {
-    clearTimeout(refreshing);
-    refreshing = setTimeout(() => show(location.href, false), 200);
-  } else {
+  const may = () => {
+    if (following && !busy()) return true;
     document.getElementById("news").textContent = `new: ${text}`;
     document.getElementById("newest").removeAttribute("aria-current");
-  }
+    return false;
+  };
+  if (!may()) return;
+  clearTimeout(refreshing);
+  refreshing = setTimeout(() => { if (may()) show(location.href, false, may); }, 200);
 }
 
 // A page that its user is working on is not replaced by live updates.
@@ -305,6 +329,14 @@ function edited() {
 // Typed text is lost only if the user agrees, or discards it with the form's own link.
 let leaving = false;
 function mayLeave() { return !edited() || confirm("Discard what you typed?"); }
+
+// askToLeave asks before typed text is lost. It returns the condition of a later loss: text that is
+// typed after it has not asked is not lost without a question either. It returns nothing if the
+// user keeps the text.
+function askToLeave() {
+  if (!edited()) return mayLeave;
+  return mayLeave() ? () => true : undefined;
+}
 window.addEventListener("beforeunload", (event) => { if (edited() && !leaving) event.preventDefault(); });
 document.addEventListener("click", (event) => { if (event.target.closest("[data-discard]")) leaving = true; });
 window.addEventListener("pageshow", () => { leaving = false; });

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/stelehq/stele/internal/ledger/secret"
 	"github.com/stelehq/stele/internal/text"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
@@ -121,7 +122,7 @@ func Thousands(n uint64) string { return text.Thousands(n) }
 
 // IsMask reports whether a value is the mask of a secret: the gateway returns only
 // that, unless secrets are revealed.
-func IsMask(value string) bool { return value == `"***"` }
+func IsMask(value string) bool { return value == string(secret.Mask) }
 
 // FirstLine is a message for a row of a table.
 func FirstLine(message string) string {

@@ -10,6 +10,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/console/diff"
 	"github.com/stelehq/stele/internal/gateway/console/format"
 	"github.com/stelehq/stele/internal/gateway/console/page"
+	"github.com/stelehq/stele/internal/gateway/reason"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -86,7 +87,7 @@ func showCommit(v *page.View, revision uint64) error {
 func (c *commitView) read(ctx context.Context, v *page.View, revision uint64) error {
 	req := &stelev1.GetCommitRequest{Commit: &stelev1.GetCommitRequest_Revision{Revision: revision}, PreviousValues: true}
 	got, err := v.Ledger.GetCommit(ctx, req)
-	tooLong := page.Reason(err) == "ANSWER_TOO_LARGE"
+	tooLong := reason.Of(err) == reason.AnswerTooLarge
 	if tooLong {
 		req.PreviousValues = false
 		got, err = v.Ledger.GetCommit(ctx, req)

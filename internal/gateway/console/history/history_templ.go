@@ -405,7 +405,7 @@ func historyRow(v *page.View, info *stelev1.CommitInfo) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = origin(v.Tenant, kind).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = origin(v, kind).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

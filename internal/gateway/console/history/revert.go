@@ -3,6 +3,7 @@ package history
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -49,6 +50,13 @@ func laterCommits(err error) []laterCommit {
 		}
 	}
 	return out
+}
+
+// mayRevert reports whether the user may write all keys that a commit changed.
+func mayRevert(v *page.View, info *stelev1.CommitInfo) bool {
+	return len(info.Commit.Changes) > 0 && !info.Partial && !slices.ContainsFunc(info.Commit.Changes, func(c *stelev1.Change) bool {
+		return !v.May("write", c.Key)
+	})
 }
 
 // showRevert previews what a revert would change.

@@ -5,9 +5,9 @@ import (
 
 	"github.com/stelehq/stele/internal/gateway/console/form"
 	"github.com/stelehq/stele/internal/gateway/console/page"
+	"github.com/stelehq/stele/internal/gateway/task"
 	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
-	"golang.org/x/sync/errgroup"
 )
 
 // verdict is what the schemas say about a value that is being typed.
@@ -25,7 +25,7 @@ func Check(v *page.View) error {
 		return v.Render(http.StatusOK, verdictOf(verdict{}))
 	}
 	out := verdict{}
-	group, ctx := errgroup.WithContext(v.Ctx)
+	group, ctx := task.WithContext(v.Ctx)
 	group.Go(func() error {
 		got, err := v.Schemas.ExplainKey(ctx, &stelev1.ExplainKeyRequest{Key: v.Rest})
 		out.schemas = got.GetSchemas()

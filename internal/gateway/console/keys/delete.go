@@ -6,6 +6,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/console/form"
 	"github.com/stelehq/stele/internal/gateway/console/page"
 	"github.com/stelehq/stele/internal/gateway/console/review"
+	"github.com/stelehq/stele/internal/gateway/reason"
 	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
@@ -61,7 +62,7 @@ func Delete(v *page.View) error {
 		return err
 	case status.Code(err) == codes.PermissionDenied:
 		return err
-	case page.Reason(err) == "PRECONDITION_FAILED":
+	case reason.Of(err) == reason.PreconditionFailed:
 		return askDelete(v, code, "Nothing was deleted: the key has changed meanwhile. This is its value now.")
 	}
 	return askDelete(v, code, page.Message(err))

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stelehq/stele/internal/gateway/console/format"
 	"github.com/stelehq/stele/internal/gateway/console/page"
+	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -47,7 +48,7 @@ func readRows(ctx context.Context, v *page.View, l *level) error {
 	err := page.Together(ctx, func(ctx context.Context) error {
 		return v.Values(ctx, keys, l.revision, l.setValue)
 	}, func(ctx context.Context) (err error) {
-		blame, err = v.Ledger.Blame(ctx, &stelev1.BlameRequest{Prefix: l.common(), At: at, PageSize: keysInAnswer})
+		blame, err = v.Ledger.Blame(ctx, &stelev1.BlameRequest{Prefix: string(l.common()), At: at, PageSize: keysInAnswer})
 		return err
 	})
 	if err != nil {
@@ -98,14 +99,17 @@ func (l *level) branch(prefix string, revision uint64) {
 	b.newest = max(b.newest, revision)
 }
 
-// common is the common prefix of the keys on the page.
-func (l *level) common() string {
+// common selects the keys that begin with the common prefix of those on the page.
+func (l *level) common() ledger.Pattern {
 	first, last := l.rows[0].key, l.rows[len(l.rows)-1].key
+	if first == last {
+		return ledger.Pattern(first)
+	}
 	n := 0
 	for n < min(len(first), len(last)) && first[n] == last[n] {
 		n++
 	}
-	return first[:n]
+	return ledger.Pattern(first[:n] + "*")
 }
 
 // row finds a key's row; nil when it is not on the page.

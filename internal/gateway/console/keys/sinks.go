@@ -2,11 +2,12 @@ package keys
 
 import (
 	"context"
+	"errors"
 
 	"github.com/stelehq/stele/internal/gateway/console/page"
 	"github.com/stelehq/stele/internal/gateway/console/review"
+	"github.com/stelehq/stele/internal/gateway/task"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
-	"golang.org/x/sync/errgroup"
 )
 
 // sinkOfKey is how far a sink is with a key.
@@ -29,6 +30,14 @@ const maxAsked = 3
 // if the user may not see the routes. A page is still correct without them, so an error
 // leaves them out.
 func sinksOf(ctx context.Context, v *page.View, key string) []sinkOfKey {
+	sinks, err := readSinks(ctx, v, key)
+	if bug := new(task.PanicError); errors.As(err, &bug) {
+		v.Log.Error("the sinks of a key cannot be shown", "tenant", v.Tenant, "key", key, "error", bug)
+	}
+	return sinks
+}
+
+func readSinks(ctx context.Context, v *page.View, key string) ([]sinkOfKey, error) {
 	var list *stelev1.ListSinksResponse
 	var routing review.Routing
 	err := page.Together(ctx, func(ctx context.Context) (err error) {
@@ -39,7 +48,7 @@ func sinksOf(ctx context.Context, v *page.View, key string) []sinkOfKey {
 		return nil
 	})
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	var out []sinkOfKey
 	for _, s := range list.Sinks {
@@ -47,7 +56,7 @@ func sinksOf(ctx context.Context, v *page.View, key string) []sinkOfKey {
 			out = append(out, sinkOfKey{SinkStatus: s, routed: routing.Known()})
 		}
 	}
-	var group errgroup.Group
+	group, ctx := task.WithContext(ctx)
 	asked := 0
 	for i := range out {
 		if s := &out[i]; s.Parked+s.Drifted > 0 && asked < maxAsked {
@@ -55,8 +64,7 @@ func sinksOf(ctx context.Context, v *page.View, key string) []sinkOfKey {
 			group.Go(func() error { s.ask(ctx, v, key); return nil })
 		}
 	}
-	group.Wait()
-	return out
+	return out, group.Wait()
 }
 
 // ask asks the sink for the parked key and its drift. An answer that fails stays

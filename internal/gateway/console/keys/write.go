@@ -10,6 +10,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/console/format"
 	"github.com/stelehq/stele/internal/gateway/console/page"
 	"github.com/stelehq/stele/internal/gateway/console/review"
+	"github.com/stelehq/stele/internal/gateway/reason"
 	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
@@ -169,7 +170,7 @@ func showForm(v *page.View, code int, f writeForm, isNew bool) error {
 // for an error that is not about the form.
 func (f *writeForm) explain(err error) (code int, shown bool) {
 	r, shown := page.RejectionOf(err)
-	if page.Reason(err) != "PRECONDITION_FAILED" { // the form shows the conflict itself
+	if reason.Of(err) != reason.PreconditionFailed { // the form shows the conflict itself
 		f.problem = r.Problem
 	}
 	for _, v := range r.Fields {

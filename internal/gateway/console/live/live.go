@@ -14,6 +14,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/console/format"
 	"github.com/stelehq/stele/internal/gateway/console/page"
 	"github.com/stelehq/stele/internal/gateway/share"
+	"github.com/stelehq/stele/internal/gateway/task"
 	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
@@ -83,7 +84,13 @@ func (u *Updates) Stream(v *page.View) error {
 		}
 		watching = true
 		watches.Go(func() {
-			receive(ctx, t.name, stream, commits)
+			err := task.Run(func() error {
+				receive(ctx, t.name, stream, commits)
+				return nil
+			})
+			if err != nil {
+				v.Log.Error("live updates failed", "tenant", t.name, "error", err)
+			}
 			ended <- struct{}{}
 		})
 	}

@@ -5,7 +5,7 @@ import (
 	"net/http"
 
 	"github.com/stelehq/stele/internal/gateway/console/format"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"github.com/stelehq/stele/internal/gateway/reason"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -43,7 +43,7 @@ func ProblemOf(err error) Problem {
 		p.Status, p.Title, p.Advice = http.StatusNotFound, "Not found", "The key is not set at this revision, or never was. Its history shows more."
 	case codes.FailedPrecondition, codes.AlreadyExists:
 		p.Status, p.Title, p.Advice = http.StatusConflict, "Not possible in the current state", "Look at the current state and decide again."
-		if Reason(err) == "TENANT_NOT_SERVED" {
+		if reason.Of(err) == reason.TenantNotServed {
 			return noSuchPage
 		}
 	case codes.Aborted:
@@ -79,17 +79,11 @@ func Detail[T any](err error) (d T, ok bool) {
 	return d, false
 }
 
-// Reason is the machine-readable reason of an error from the gateway.
-func Reason(err error) string {
-	info, _ := Detail[*errdetails.ErrorInfo](err)
-	return info.GetReason()
-}
-
 // MovedOn reports whether something was committed since a form was made, or the ledger was
 // restored from a backup.
 func MovedOn(err error) bool {
-	r := Reason(err)
-	return r == "PRECONDITION_FAILED" || r == "HISTORY_CHANGED"
+	why := reason.Of(err)
+	return why == reason.PreconditionFailed || why == reason.HistoryChanged
 }
 
 // BadField reports whether an error is about what the user typed: the page shows it next

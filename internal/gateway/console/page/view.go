@@ -4,9 +4,9 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/stelehq/stele/internal/gateway/task"
 	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
@@ -63,7 +63,7 @@ func WithToken(ctx context.Context, token string, t ledger.Tenant) context.Conte
 // The first error cancels the page's own calls; the layout's are also for the page of
 // an error.
 func (v *View) Load(calls ...func(context.Context) error) error {
-	group, ctx := errgroup.WithContext(v.Ctx)
+	group, ctx := task.WithContext(v.Ctx)
 	group.Go(func() error { return v.LoadUser(v.Ctx) })
 	if v.Tenant != "" {
 		group.Go(func() error { return v.LoadHead(v.Ctx) })
@@ -103,7 +103,7 @@ func (v *View) LoadHead(ctx context.Context) error {
 
 // Together makes calls concurrently. The first error cancels the others.
 func Together(ctx context.Context, calls ...func(context.Context) error) error {
-	group, ctx := errgroup.WithContext(ctx)
+	group, ctx := task.WithContext(ctx)
 	for _, call := range calls {
 		group.Go(func() error { return call(ctx) })
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/console/diff"
 	"github.com/stelehq/stele/internal/gateway/console/page"
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/schema"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -25,7 +26,7 @@ type Review struct {
 type Effects struct {
 	schemas      []*stelev1.Schema // that apply to the keys
 	schemasKnown bool
-	sets         int // keys below "_schema/"
+	sets         int // keys of schemas
 	notChecked   uint64
 	sinks        []sinkKeys
 	routed       bool // the sinks are those of the keys' routes, not all of the tenant
@@ -114,7 +115,7 @@ func effectsOf(ctx context.Context, v *page.View, changes []*stelev1.Change, p p
 		}
 	}
 	for _, c := range changes {
-		if ledger.Pattern("_schema/").Match(ledger.Key(c.Key)) {
+		if ledger.Pattern(schema.Tag).Match(ledger.Key(c.Key)) {
 			e.sets++
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/console/format"
 	"github.com/stelehq/stele/internal/gateway/console/page"
 	"github.com/stelehq/stele/internal/gateway/console/review"
+	"github.com/stelehq/stele/internal/gateway/reason"
 	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
@@ -112,10 +113,10 @@ func RollBack(v *page.View) error {
 		return previewRollback(v, http.StatusOK, r)
 	case err == nil:
 		return v.Redirect(v.ToNewest("rollback", "") + "?done=" + format.Number(resp.Commit.Revision))
-	case page.Reason(err) == "HISTORY_CHANGED":
+	case reason.Of(err) == reason.HistoryChanged:
 		r.form = ""
 		return previewRollback(v, http.StatusConflict, r)
-	case page.Reason(err) == "PRECONDITION_FAILED":
+	case reason.Of(err) == reason.PreconditionFailed:
 		since, err := v.Ledger.ListCommits(v.Ctx, &stelev1.ListCommitsRequest{
 			Since: page.Revision(f.Expected + 1), PageSize: 20, OmitValues: true,
 		})

@@ -14,13 +14,11 @@ import (
 	"github.com/stelehq/stele/internal/gateway/console/page"
 	"github.com/stelehq/stele/internal/gateway/console/review"
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/schema"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
-
-// schemaRoot begins the keys of schemas.
-const schemaRoot = "_schema/"
 
 // schemaView is the schema of a prefix, and the values that a candidate for it would
 // violate.
@@ -46,7 +44,7 @@ func Show(v *page.View) error {
 		return showSchema(v, http.StatusOK, &schemaView{form: form.Write{Name: form.NewName()}})
 	case v.R.FormValue("prefix") != "":
 		prefix := strings.Trim(v.R.FormValue("prefix"), "/ ")
-		if _, err := ledger.ParseKey(schemaRoot + prefix); err != nil {
+		if _, err := ledger.ParseKey(schema.Tag + prefix); err != nil {
 			return status.Error(codes.InvalidArgument, "prefix: "+err.Error())
 		}
 		return v.Redirect(v.ToNewest("schemas", prefix))
@@ -75,7 +73,7 @@ func showSchemas(v *page.View) error {
 // showSchema shows a prefix's schema, and the form that sets it.
 func showSchema(v *page.View, code int, s *schemaView) error {
 	s.prefix = v.Rest
-	if _, err := ledger.ParseKey(schemaRoot + s.prefix); err != nil {
+	if _, err := ledger.ParseKey(schema.Tag + s.prefix); err != nil {
 		return page.ErrNotFound
 	}
 	err := v.Load(func(ctx context.Context) error {
@@ -93,7 +91,7 @@ func showSchema(v *page.View, code int, s *schemaView) error {
 		}
 		return err
 	}, func(ctx context.Context) error {
-		got, err := v.Config.Get(ctx, &stelev1.GetRequest{Key: schemaRoot + s.prefix, At: v.AsOf()})
+		got, err := v.Config.Get(ctx, &stelev1.GetRequest{Key: schema.Tag + s.prefix, At: v.AsOf()})
 		if status.Code(err) == codes.NotFound {
 			return nil
 		}
@@ -122,7 +120,7 @@ func Set(v *page.View) error {
 		return page.ErrNotFound
 	}
 	f := form.Parse(v.R)
-	f.Key = schemaRoot + v.Rest
+	f.Key = schema.Tag + v.Rest
 	s := &schemaView{form: f, allow: v.R.PostFormValue("allow") != ""}
 	var err error
 	switch v.R.PostFormValue("do") {

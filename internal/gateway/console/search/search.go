@@ -9,9 +9,9 @@ import (
 	"regexp"
 
 	"github.com/stelehq/stele/internal/gateway/console/page"
+	"github.com/stelehq/stele/internal/gateway/task"
 	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
-	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -174,7 +174,7 @@ func (r *results) searchTenants(ctx context.Context, v *page.View) error {
 		return err
 	}
 	answers := make([]*stelev1.SearchResponse, len(list.Tenants))
-	group, ctx := errgroup.WithContext(ctx)
+	group, ctx := task.WithContext(ctx)
 	group.SetLimit(tenantsTogether)
 	for i, t := range list.Tenants {
 		group.Go(func() (err error) {
