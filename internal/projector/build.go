@@ -5,6 +5,7 @@ import (
 
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/replica"
+	"github.com/stelehq/stele/internal/ledger/routes"
 )
 
 // builder makes the writes of a sink from the ledger.
@@ -20,11 +21,11 @@ func (b *builder) write(v *replica.View, t ledger.Tenant, key ledger.Key) (w Wri
 	if err != nil {
 		return Write{Tenant: t, Key: key}, false, err
 	}
-	return b.writeOf(v, t, key, is)
+	return b.writeVersion(v, t, key, is)
 }
 
-// writeOf is write if the value in force for the key is known.
-func (b *builder) writeOf(v *replica.View, t ledger.Tenant, key ledger.Key, is ledger.Version) (w Write, ok bool, err error) {
+// writeVersion is write if the value in force for the key is known.
+func (b *builder) writeVersion(v *replica.View, t ledger.Tenant, key ledger.Key, is ledger.Version) (w Write, ok bool, err error) {
 	w = Write{Tenant: t, Key: key, Route: b.table.Load().Route(key)}
 	if is.Revision == 0 || !w.Route.Wants(b.name) {
 		return w, false, nil
@@ -44,12 +45,17 @@ func (w *Write) commitOf(v *replica.View, rev ledger.Revision) error {
 
 // event is the change for a sink that gets every change.
 func (b *builder) event(c *ledger.Commit, at change) (w Write, ok bool) {
-	ch := c.Changes[at.position]
-	route := b.table.Load().Route(ch.Key)
+	route := b.table.Load().Route(c.Changes[at.position].Key)
+	return newWrite(c, at.position, route), route.Wants(b.name)
+}
+
+// newWrite makes the write of a change of a commit.
+func newWrite(c *ledger.Commit, position int, route *routes.Route) Write {
+	ch := c.Changes[position]
 	return Write{
-		Tenant: c.Tenant, Key: ch.Key, Value: ch.Value, Base: ch.Base, Revision: c.Revision, Previous: ch.Previous, Position: at.position, Route: route,
+		Tenant: c.Tenant, Key: ch.Key, Value: ch.Value, Base: ch.Base, Revision: c.Revision, Previous: ch.Previous, Position: position, Route: route,
 		Commit: c.ID, Author: c.Author, Message: c.Message, Time: c.Time,
-	}, route.Wants(b.name)
+	}
 }
 
 // source is the view of the tenant, and its commit, that was read last.

@@ -159,7 +159,7 @@ func (d *drifts) swept(began time.Time, s *sweep) {
 
 // adopting counts changes that are about to be adopted, and returns how many that are
 // since the last sweep of everything, and how many items the store should hold.
-func (d *drifts) adopting(s *sweep, changes int) (n, total int) {
+func (d *drifts) adopting(changes int) (n, total int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.adopted += changes

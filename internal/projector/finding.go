@@ -3,6 +3,7 @@ package projector
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/replica"
@@ -85,6 +86,19 @@ func writtenFor(v *replica.View, w Write, item Item) (Write, error) {
 	return w, err
 }
 
+// writtenFor is the function of that name in the newest state.
+func (sw *sweeper) writtenFor(w Write, item Item) (Write, error) {
+	v, err := sw.p.cfg.Replica.View(w.Tenant, replica.At{})
+	if err != nil {
+		return w, fmt.Errorf("read %s: %w", w.Tenant, err)
+	}
+	defer v.Close()
+	if w, err = writtenFor(v, w, item); err != nil {
+		return w, fmt.Errorf("read %s of %s: %w", w.Key, w.Tenant, err)
+	}
+	return w, nil
+}
+
 // confirm reads an item again while no write to it is pending, and records it if it has
 // drifted. seen.Revision is set if it is newer than the revision in a replica that has
 // caught up.
@@ -101,12 +115,7 @@ func (sw *sweeper) confirm(ctx context.Context, seen Item) (*finding, error) {
 	if err != nil || !quiet || ok != okAfter || before.Revision != after.Revision {
 		return nil, err // what has happened meanwhile is seen by the next sweep
 	}
-	v, err := sw.p.cfg.Replica.View(seen.Tenant, replica.At{})
-	if err != nil {
-		return nil, err
-	}
-	defer v.Close()
-	was, err := writtenFor(v, after, item)
+	was, err := sw.writtenFor(after, item)
 	if err != nil {
 		return nil, err
 	}
@@ -154,12 +163,7 @@ func (sw *sweeper) expected(ctx context.Context, t ledger.Tenant, key ledger.Key
 	if key == "" {
 		return Write{Tenant: t}, false, true, nil
 	}
-	v, err := sw.p.cfg.Replica.View(t, replica.At{})
-	if err != nil {
-		return w, false, false, err
-	}
-	defer v.Close()
-	if w, ok, err = sw.write(v, t, key); err == nil {
+	if w, ok, err = sw.newest(t, key); err == nil {
 		err = sw.disclose(ctx, &w)
 	}
 	var refused *RefusedError
@@ -175,6 +179,20 @@ func (sw *sweeper) expected(ctx context.Context, t ledger.Tenant, key ledger.Key
 		quiet = l != nil && l.entries[key] == nil && l.read >= w.Revision && !parked
 	})
 	return w, ok, quiet, err
+}
+
+// newest is the write for the newest value of a key, from a view that is closed again before
+// callers wait for something else.
+func (sw *sweeper) newest(t ledger.Tenant, key ledger.Key) (w Write, ok bool, err error) {
+	v, err := sw.p.cfg.Replica.View(t, replica.At{})
+	if err != nil {
+		return w, false, fmt.Errorf("read %s: %w", t, err)
+	}
+	defer v.Close()
+	if w, ok, err = sw.write(v, t, key); err != nil {
+		return w, false, fmt.Errorf("read %s of %s: %w", key, t, err)
+	}
+	return w, ok, nil
 }
 
 func kindName(k stelev1.Drift_Kind) string {

@@ -74,7 +74,7 @@ func Refusals(kinds map[string]FitKind, table *routes.Table, c *ledger.Commit, l
 			continue
 		}
 		for _, name := range route.Sinks {
-			if err := fits[name].refuses(writeOf(c, i, route)); err != nil {
+			if err := fits[name].refuses(newWrite(c, i, route)); err != nil {
 				out = append(out, &stelev1.SinkRefusal{Key: string(ch.Key), Sink: name, Kind: table.Sinks[name].Kind, Reason: err.Error()})
 			}
 		}
@@ -132,15 +132,6 @@ func conflicting(fit Fit, table *routes.Table, sink string, c *ledger.Commit, li
 		out = append(out, &stelev1.SinkRefusal{Key: string(k), Sink: sink, Kind: table.Sinks[sink].Kind, Reason: fit.InTheWay(k, other).Error()})
 	}
 	return out, err
-}
-
-// writeOf is a change as a sink gets it.
-func writeOf(c *ledger.Commit, i int, route *routes.Route) Write {
-	ch := c.Changes[i]
-	return Write{
-		Tenant: c.Tenant, Key: ch.Key, Value: ch.Value, Base: ch.Base, Revision: c.Revision, Commit: c.ID, Author: c.Author, Message: c.Message, Time: c.Time,
-		Previous: ch.Previous, Position: i, Route: route,
-	}
 }
 
 func (f Fit) refuses(w Write) error {

@@ -17,9 +17,14 @@ import (
 
 // A lease is held for as long as its record names the process. The holder checks the
 // record every heartbeat, and notifies the others. A check is valid for leaseValid,
-// counted from before it; the others wait longer than that before they take over the
-// lease of a silent process. So no two processes ever believe that they hold it, as
-// long as their clocks run equally fast: no process compares the time with another's.
+// counted from before it. Others take over the lease of a process that has been silent
+// for leaseSilent. It may still be running: its heartbeats can be lost between two NATS
+// servers while it reads its record on a third. So a process that has replaced another's
+// record waits leaseValid before it works. By then every check that found the old record
+// has expired, and no two processes work at once, if
+//   - their clocks run equally fast: no process compares the time with another's, and
+//   - reads return the newest record. A leader of the stream that is cut off from the other
+//     NATS servers returns an older one, until it notices that after 10 to 20 seconds.
 const (
 	heartbeat   = 500 * time.Millisecond
 	leaseValid  = 2 * time.Second
@@ -37,6 +42,8 @@ type lease struct {
 
 	// Set while it is held.
 	entry journal.Entry
+	// alone is when the last check of the owner before has expired.
+	alone time.Time
 	// held ends when the lease can no longer be relied on.
 	held   context.Context
 	lose   context.CancelCauseFunc
@@ -80,7 +87,14 @@ func (l *lease) acquire(ctx context.Context) error {
 			heard, from = time.Now(), is.Owner
 		}
 		if is.Owner == "" || l.p.cfg.Alone || time.Since(heard) > leaseSilent {
-			return l.take(ctx, found, began)
+			l.alone = time.Time{}
+			if err := l.take(ctx, found, began); err != nil {
+				return err
+			}
+			if is.Owner != "" && !l.p.cfg.Alone {
+				l.alone = time.Now().Add(leaseValid)
+			}
+			return nil
 		}
 		select {
 		case m := <-heartbeats:
@@ -140,10 +154,14 @@ func (l *lease) keep() {
 	}
 }
 
-// release lets others take the lease at once, unless it is lost already.
+// release lets others take the lease at once, unless it is lost already, or the owner
+// before may still rely on it: then they wait as for a silent process.
 func (l *lease) release() {
 	l.lapses.Stop()
 	l.lose(context.Canceled)
+	if time.Now().Before(l.alone) {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), leaseValid)
 	defer cancel()
 	if _, err := l.p.bucket.Put(ctx, l.entry.Name, l.entry.Sequence, nil); err != nil && !errors.Is(err, journal.ErrConflict) {
@@ -151,14 +169,19 @@ func (l *lease) release() {
 	}
 }
 
-// hold runs work while the lease is held. work must return when its context ends.
+// hold runs work while the lease is held and no other process relies on it. work must
+// return when its context ends.
 func (l *lease) hold(ctx context.Context, work func(context.Context) error) error {
 	if err := l.acquire(ctx); err != nil {
 		return err
 	}
 	var keeping sync.WaitGroup
 	keeping.Go(l.keep)
-	err := work(l.held)
+	sleep(l.held, time.Until(l.alone))
+	var err error
+	if l.held.Err() == nil {
+		err = work(l.held)
+	}
 	lost := context.Cause(l.held)
 	l.release()
 	keeping.Wait()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/nats-io/nats.go"
 	"github.com/stelehq/stele/internal/ledger"
@@ -20,6 +21,10 @@ const (
 )
 
 func orderSubject(sink string) string { return strings.TrimSuffix(OrderSubjects, "*") + sink }
+
+// ordersWaiting is how many orders may arrive before the first of them is read; more are
+// dropped.
+const ordersWaiting = 256
 
 var (
 	// errNotHeld: the process no longer writes to the sink.
@@ -43,19 +48,29 @@ func (wr *writer) call(ctx context.Context, do func()) error {
 // serveOrders answers the requests of other processes, and of this one, to the owner of
 // the sink. The returned function ends that, and waits.
 func (r *runner) serveOrders(ctx context.Context) (stop func(), err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	sub, err := r.p.cfg.Conn.Subscribe(orderSubject(r.name), func(m *nats.Msg) {
-		// Each in a goroutine of its own: a check may take minutes.
-		r.answering.Go(func() { r.answer(ctx, m) })
-	})
+	// A channel, not a callback: Unsubscribe does not wait for a callback that begins.
+	orders := make(chan *nats.Msg, ordersWaiting)
+	sub, err := r.p.cfg.Conn.ChanSubscribe(orderSubject(r.name), orders)
 	if err != nil {
-		cancel()
 		return nil, fmt.Errorf("listen to orders for sink %s: %w", r.name, err)
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			select {
+			case m := <-orders:
+				// Each in a goroutine of its own: a check may take minutes.
+				serving.Go(func() { r.answer(ctx, m) })
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
 	return func() {
 		_ = sub.Unsubscribe() // fails only when the connection is closed
 		cancel()
-		r.answering.Wait()
+		serving.Wait()
 	}, nil
 }
 

@@ -9,7 +9,7 @@ import (
 
 // However often a write has failed, and whatever else succeeds, it is retried. Only
 // what the sink refuses is parked.
-func TestSettle_OnlyRefusalsPark(t *testing.T) {
+func TestOutcome_OnlyRefusalsPark(t *testing.T) {
 	now := time.Now()
 	sink := &target{p: &Projector{metrics: NewMetrics()}, name: "params", log: slog.New(slog.DiscardHandler)}
 	r := &writer{builder: &builder{target: sink}, queue: newQueue(false, false), parked: &parked{letters: make(map[slot]parkedLetter)}}
@@ -24,7 +24,7 @@ func TestSettle_OnlyRefusalsPark(t *testing.T) {
 		if len(taken) != 1 {
 			t.Fatal("it is tried no longer")
 		}
-		if err := r.settleOne(t.Context(), e, Write{Tenant: "acme", Key: "a", Revision: 1}, denied, now); err != nil {
+		if err := r.takeResult(t.Context(), e, Write{Tenant: "acme", Key: "a", Revision: 1}, denied, now); err != nil {
 			t.Fatal(err)
 		}
 		if wait := e.not.Sub(now); wait > longestPause {

@@ -22,6 +22,7 @@ type positions struct {
 	sink    string
 	owner   string
 	routing string
+	restart bool // a change of the routing begins again: the sink is a store
 
 	parts [positionParts]somePositions
 }
@@ -38,21 +39,21 @@ func partOf(t ledger.Tenant) int {
 
 type somePositions struct {
 	seq   ledger.Sequence
-	at    map[ledger.Tenant]place
+	at    map[ledger.Tenant]position
 	dirty bool
 }
 
-// place is how far a sink has come with one tenant. A revision alone does not identify the
+// position is how far a sink has come with one tenant. A revision alone does not identify the
 // state: a ledger that was restored from a backup gives it to another commit.
-type place struct {
+type position struct {
 	revision ledger.Revision
 	id       [idBytes]byte // the beginning of the commit's id
 }
 
 const idBytes = 8
 
-func placeOf(rev ledger.Revision, id ledger.CommitID) place {
-	return place{rev, [idBytes]byte(id[:idBytes])}
+func positionOf(rev ledger.Revision, id ledger.CommitID) position {
+	return position{rev, [idBytes]byte(id[:idBytes])}
 }
 
 func positionName(sink string, part int) string {
@@ -72,42 +73,42 @@ func readPositions(ctx context.Context, bucket *journal.Bucket, sink string, par
 	return kept, entry.Sequence, nil
 }
 
-// load reads the positions, and writes them again in the owner's name, so that the
-// owner before can no longer. It reports whether the routing has changed since.
+// load reads the positions, and saves them in the owner's name, so that the owner before
+// can no longer. It reports whether the routing has changed since they were saved. If that
+// restarts the sink, the same save clears the positions: a process that is killed after it
+// leaves the new routing only together with cleared positions, and one that is killed
+// between two parts leaves a part with the old routing, which clears them all again.
 func (p *positions) load(ctx context.Context) (rerouted bool, err error) {
 	for i := range p.parts {
 		kept, seq, err := readPositions(ctx, p.bucket, p.sink, i)
 		if err != nil {
 			return false, err
 		}
-		s := somePositions{seq: seq, at: make(map[ledger.Tenant]place), dirty: seq > 0}
+		s := somePositions{seq: seq, at: make(map[ledger.Tenant]position), dirty: seq > 0}
 		for name, rev := range kept.Revisions {
-			at := place{revision: ledger.Revision(rev)}
+			at := position{revision: ledger.Revision(rev)}
 			copy(at.id[:], kept.Ids[name])
 			s.at[ledger.Tenant(name)] = at
 		}
 		rerouted = rerouted || seq > 0 && kept.Routing != p.routing
 		p.parts[i] = s
 	}
+	if rerouted && p.restart {
+		for i := range p.parts {
+			clear(p.parts[i].at)
+		}
+	}
 	return rerouted, p.save(ctx)
 }
 
-func (p *positions) get(t ledger.Tenant) place {
+func (p *positions) get(t ledger.Tenant) position {
 	return p.parts[partOf(t)].at[t]
 }
 
-func (p *positions) set(t ledger.Tenant, at place) {
+func (p *positions) set(t ledger.Tenant, at position) {
 	s := &p.parts[partOf(t)]
 	if s.at[t] != at {
 		s.at[t], s.dirty = at, true
-	}
-}
-
-// reset forgets them all: the sink is written from the beginning.
-func (p *positions) reset() {
-	for i := range p.parts {
-		clear(p.parts[i].at)
-		p.parts[i].dirty = true
 	}
 }
 

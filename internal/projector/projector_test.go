@@ -9,11 +9,13 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/journal"
 	"github.com/stelehq/stele/internal/ledger/ledgertest"
 	"github.com/stelehq/stele/internal/ledger/routes"
 	"github.com/stelehq/stele/internal/projector"
 	sinkstatev1 "github.com/stelehq/stele/internal/projector/sinkstate/v1"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/protobuf/proto"
 )
 
 const toStore = `{"sinks":{"store":{}},"routes":[{"prefix":"a/","sinks":["store"]}]}`
@@ -209,6 +211,61 @@ func TestRoutes_Change(t *testing.T) {
 		t.Errorf("%d items are pruned", n)
 	}
 	w.equal("b/", "acme")
+}
+
+// TestRoutes_StartAfterAChangeFails ends the first start with new routes after it has saved the
+// positions: the next one still writes the keys that are new to the store.
+func TestRoutes_StartAfterAChangeFails(t *testing.T) {
+	w := newWorld(t, toStore)
+	w.start(w.node, true)
+	w.commit("acme", map[ledger.Key]string{"a/1": "1", "b/1": "2"})
+	w.equal("a/", "acme")
+	state, err := w.node.Journal.OpenBucket(t.Context(), journal.Sinks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	saved := func() (routing string, at ledger.Revision, seq ledger.Sequence) {
+		for e, err := range state.All(t.Context(), "position.store") {
+			var p sinkstatev1.Positions
+			if err == nil {
+				err = proto.Unmarshal(e.Body, &p)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			routing, at, seq = p.Routing, max(at, ledger.Revision(p.Revisions["acme"])), max(seq, e.Sequence)
+		}
+		return routing, at, seq
+	}
+	var before string
+	until(t, func() bool {
+		var at ledger.Revision
+		before, at, _ = saved()
+		return at == 1
+	}, func() string { return "the position is saved" })
+	letters, err := w.node.Journal.OpenBucket(t.Context(), journal.Parked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken, err := letters.Put(t.Context(), "store.acme.broken", 0, []byte("not a letter"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.commit(ledger.System, map[ledger.Key]string{routes.Key: `{"sinks":{"store":{}},"routes":[{"prefix":"","sinks":["store"]}]}`})
+	var first ledger.Sequence
+	until(t, func() bool {
+		var routing string
+		routing, _, first = saved()
+		return routing != before
+	}, func() string { return "the positions have the new routing" })
+	until(t, func() bool { // the start after the one that has failed
+		_, _, seq := saved()
+		return seq > first
+	}, func() string { return "the positions are saved again" })
+	if err := letters.Remove(t.Context(), broken); err != nil {
+		t.Fatal(err)
+	}
+	w.equal("", "acme")
 }
 
 func TestDrift(t *testing.T) {

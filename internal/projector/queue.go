@@ -21,13 +21,13 @@ type queue struct {
 	turn  int
 }
 
-// Lanes of a line, in the order in which they are written. New changes go before the
+// Priorities of a line's entries, the highest first. New changes go before the
 // backfill: everything that the sink was missing when it was opened, replayed or
 // rerouted.
 const (
 	fresh = iota
 	backfill
-	lanes
+	priorities
 )
 
 // line is the outstanding work of one tenant.
@@ -41,7 +41,7 @@ type line struct {
 	// found more keys than have room continues at the key next.
 	read ledger.Revision
 	// begun is the position that the line began at, until it was compared with the ledger.
-	begun place
+	begun position
 	walk  ledger.Revision // the head that it began at; 0 while there is none
 	next  ledger.Key
 	// unwalked estimates how many keys the walk has not put into entries yet.
@@ -49,14 +49,14 @@ type line struct {
 	// backfill is the newest revision of the backfill; later changes are new.
 	backfill ledger.Revision
 
-	entries map[ledger.Key]*entry
-	lanes   [lanes]lane
+	entries    map[ledger.Key]*entry
+	byPriority [priorities]fifo
 }
 
-// lane is a part of a line's entries, the oldest first.
-type lane struct {
+// fifo holds a line's entries of one priority, the oldest first.
+type fifo struct {
 	order []*entry
-	gone  int // how many of order are in the lane no longer
+	gone  int // how many of order have left
 }
 
 // entry is a key that the sink does not have yet.
@@ -70,10 +70,12 @@ type entry struct {
 	changes []change
 	queued  time.Time
 
-	lane  int
-	busy  bool
-	gone  bool
-	retry bool // parked: the position does not wait for it
+	priority int
+	busy     bool
+	gone     bool
+	// repeated is set while a change is being written that a rewind reads again.
+	repeated bool
+	retry    bool // parked: the position does not wait for it
 	// replace is the item that was found in the key's place, next the one that was
 	// found while the key was being written.
 	replace, next *Item
@@ -119,16 +121,16 @@ func (q *queue) full(l *line) bool {
 func (q *queue) add(l *line, key ledger.Key, c change, now time.Time) {
 	e := l.entries[key]
 	if e == nil {
-		e = &entry{line: l, key: key, since: c.revision, queued: now, lane: backfill}
+		e = &entry{line: l, key: key, since: c.revision, queued: now, priority: backfill}
 		l.entries[key] = e
 		if c.revision > l.backfill {
-			e.lane = fresh
+			e.priority = fresh
 		}
-		l.lanes[e.lane].order = append(l.lanes[e.lane].order, e)
-	} else if e.lane == backfill && c.revision > l.backfill {
-		l.lanes[backfill].leave(e)
-		e.lane = fresh
-		l.lanes[fresh].order = append(l.lanes[fresh].order, e)
+		l.byPriority[e.priority].order = append(l.byPriority[e.priority].order, e)
+	} else if e.priority == backfill && c.revision > l.backfill {
+		l.byPriority[backfill].leave(e)
+		e.priority = fresh
+		l.byPriority[fresh].order = append(l.byPriority[fresh].order, e)
 	}
 	e.newest = max(e.newest, c.revision)
 	e.since = min(e.since, c.revision)
@@ -154,12 +156,12 @@ func (q *queue) again(l *line, key ledger.Key, c change, replace *Item) bool {
 		}
 		return !q.every
 	}
-	e := &entry{line: l, key: key, since: c.revision, newest: c.revision, queued: time.Now(), lane: backfill, retry: true, replace: replace}
+	e := &entry{line: l, key: key, since: c.revision, newest: c.revision, queued: time.Now(), priority: backfill, retry: true, replace: replace}
 	if q.every {
 		e.changes = []change{c}
 	}
 	l.entries[key] = e
-	l.lanes[backfill].order = append(l.lanes[backfill].order, e)
+	l.byPriority[backfill].order = append(l.byPriority[backfill].order, e)
 	return true
 }
 
@@ -204,10 +206,10 @@ func (l *line) pending() uint64 {
 // the others waiting. From a queue that is whole it takes all of one line. If there are
 // none it returns when the next one is due, zero for never.
 func (q *queue) take(now time.Time, most int) (taken []*entry, next time.Time) {
-	for lane := range lanes {
+	for priority := range priorities {
 		for idle := 0; idle < len(q.turns); {
 			q.turn %= len(q.turns)
-			got, later := q.turns[q.turn].ready(now, q.whole, lane)
+			got, later := q.turns[q.turn].ready(now, q.whole, priority)
 			q.turn++
 			if len(got) == 0 {
 				idle++
@@ -228,18 +230,18 @@ func (q *queue) take(now time.Time, most int) (taken []*entry, next time.Time) {
 	return taken, next
 }
 
-// ready returns the oldest entry of a lane whose time has come, and when the next
+// ready returns the oldest entry of a priority whose time has come, and when the next
 // one's time comes. When the line is taken whole it returns all entries whose time
-// has come, of all lanes, if one is in the lane and none is being written.
+// has come, of all priorities, if one has this priority and none is being written.
 func (l *line) ready(now time.Time, whole bool, of int) (ready []*entry, next time.Time) {
 	due := false
-	for i := range l.lanes {
+	for i := range l.byPriority {
 		if i != of && !whole {
 			continue
 		}
-		for _, e := range l.lanes[i].order {
+		for _, e := range l.byPriority[i].order {
 			switch {
-			case e.gone || e.lane != i:
+			case e.gone || e.priority != i:
 			case e.busy && whole:
 				return nil, time.Time{}
 			case e.busy:
@@ -265,7 +267,7 @@ func (l *line) ready(now time.Time, whole bool, of int) (ready []*entry, next ti
 // done removes a written entry from the queue: the key's value at a revision, or its
 // oldest change.
 func (q *queue) done(e *entry, written ledger.Revision) {
-	e.busy, e.tries, e.err, e.failed, e.not, e.retry = false, 0, nil, time.Time{}, time.Time{}, false
+	e.busy, e.tries, e.err, e.failed, e.not, e.retry, e.repeated = false, 0, nil, time.Time{}, time.Time{}, false, false
 	e.replace, e.next = e.next, nil
 	if q.every {
 		e.changes = e.changes[1:]
@@ -301,27 +303,51 @@ func (q *queue) release(e *entry) {
 	if e.next != nil {
 		e.replace, e.next = e.next, nil
 	}
+	if !e.repeated {
+		return
+	}
+	// The change is written in its turn, after the older ones that are read again.
+	if e.repeated, e.changes = false, e.changes[1:]; len(e.changes) == 0 {
+		q.drop(e)
+		return
+	}
+	e.since = e.changes[0].revision
 }
 
 func (q *queue) drop(e *entry) {
 	delete(e.line.entries, e.key)
 	e.gone = true
-	e.line.lanes[e.lane].leave(e)
+	e.line.byPriority[e.priority].leave(e)
 }
 
-// leave counts an entry that is in the lane no longer, and drops those once they are
+// leave counts an entry that has left, and drops those that have once they are
 // more than half.
-func (l *lane) leave(gone *entry) {
+func (l *fifo) leave(gone *entry) {
 	if l.gone++; l.gone > len(l.order)/2 {
-		l.order = slices.DeleteFunc(l.order, func(e *entry) bool { return e == gone || e.gone || e.lane != gone.lane })
+		l.order = slices.DeleteFunc(l.order, func(e *entry) bool { return e == gone || e.gone || e.priority != gone.priority })
 		l.gone = 0
 	}
 }
 
-// rewind has the line read once more from a revision on, as a backfill.
-func (l *line) rewind(from ledger.Revision) {
-	l.read, l.walk, l.next, l.unwalked = min(l.read, from), 0, "", 0
+// rewind has the line read again after a revision, as a backfill. Where every change
+// counts, entries lose the changes that are read again, so that each key gets its changes
+// in order. A change that is being written stays until its outcome is known.
+func (q *queue) rewind(l *line, after ledger.Revision) {
+	l.read, l.walk, l.next, l.unwalked = min(l.read, after), 0, "", 0
 	l.backfill = l.head
+	if !q.every {
+		return
+	}
+	for _, e := range l.entries {
+		running := 0
+		if e.busy {
+			running, e.repeated = 1, e.repeated || e.changes[0].revision > l.read
+		}
+		kept := slices.DeleteFunc(e.changes[running:], func(c change) bool { return c.revision > l.read })
+		if e.changes = e.changes[:running+len(kept)]; len(e.changes) == 0 {
+			q.drop(e)
+		}
+	}
 }
 
 const (

@@ -126,18 +126,20 @@ func TestQueue_NewChangesBeforeBackfill(t *testing.T) {
 	}
 }
 
-// Whatever is added, taken, written and not written: nothing is lost, a key is never in
-// two calls, the changes of a key stay in order if every one counts, and the position
-// never passes an unwritten change.
+// Whatever is added, taken, written, not written and read again: nothing is lost, a key is
+// never in two calls, the changes of a key stay in order if every one counts, and the
+// position never passes an unwritten change.
 func TestQueue_LosesNothing(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		every := rapid.Bool().Draw(rt, "every")
 		q, now := newQueue(every, false), time.Unix(0, 0)
 		l := q.line("acme")
+		var commits [][]ledger.Key                        // the keys of each, the first of revision 1
 		newest := make(map[ledger.Key]ledger.Revision)    // of each key
 		missing := make(map[ledger.Key][]ledger.Revision) // what was not written
 		taken := make(map[ledger.Key]*entry)
 		at := make(map[ledger.Key]ledger.Revision) // that a taken key is written with
+		repeated := make(map[ledger.Key]bool)      // taken, and to be written once more
 		check := func() {
 			for key, revs := range missing {
 				if len(revs) > 0 && l.position() >= revs[0] {
@@ -145,47 +147,78 @@ func TestQueue_LosesNothing(t *testing.T) {
 				}
 			}
 		}
+		read := func() {
+			l.read++
+			for i, key := range commits[l.read-1] {
+				q.add(l, key, change{revision: l.read, position: i}, now)
+			}
+		}
+		take := func(most int) {
+			got, _ := q.take(now, most)
+			for _, e := range got {
+				if taken[e.key] != nil {
+					rt.Fatalf("%s is taken twice", e.key)
+				}
+				taken[e.key], at[e.key] = e, newest[e.key]
+				if every {
+					at[e.key] = e.changes[0].revision
+					if missing[e.key][0] != at[e.key] {
+						rt.Fatalf("%s%s is written before %s", e.key, at[e.key], missing[e.key][0])
+					}
+				}
+			}
+		}
 		write := func(key ledger.Key) {
 			e := taken[key]
-			delete(taken, key)
-			if every && missing[key][0] != at[key] {
-				rt.Fatalf("%s%s is written before %s", key, at[key], missing[key][0])
+			if !every || !repeated[key] {
+				missing[key] = slices.DeleteFunc(missing[key], func(r ledger.Revision) bool { return r <= at[key] })
 			}
-			missing[key] = slices.DeleteFunc(missing[key], func(r ledger.Revision) bool { return r <= at[key] })
+			delete(taken, key)
+			delete(repeated, key)
 			q.done(e, at[key])
 		}
 		rt.Repeat(map[string]func(*rapid.T){
 			"": func(*rapid.T) { check() },
 			"commit": func(rt *rapid.T) {
-				l.read++
-				l.head = l.read
+				l.head++
+				var keys []ledger.Key
 				for _, i := range rapid.SliceOfNDistinct(rapid.IntRange(0, 4), 1, 3, rapid.ID[int]).Draw(rt, "keys") {
 					key := ledger.Key(fmt.Sprint(i))
-					newest[key] = l.read
-					missing[key] = append(missing[key], l.read)
-					q.add(l, key, change{revision: l.read, position: i}, now)
+					keys = append(keys, key)
+					newest[key] = l.head
+					missing[key] = append(missing[key], l.head)
+				}
+				commits = append(commits, keys)
+			},
+			"read": func(rt *rapid.T) {
+				for l.read < l.head && rapid.Bool().Draw(rt, "more") {
+					read()
 				}
 			},
-			"take": func(rt *rapid.T) {
-				got, _ := q.take(now, rapid.IntRange(1, 3).Draw(rt, "most"))
-				for _, e := range got {
-					if taken[e.key] != nil {
-						rt.Fatalf("%s is taken twice", e.key)
-					}
-					taken[e.key], at[e.key] = e, newest[e.key]
-					if every {
-						at[e.key] = e.changes[0].revision
-					}
-				}
-			},
+			"take": func(rt *rapid.T) { take(rapid.IntRange(1, 3).Draw(rt, "most")) },
 			"settle": func(rt *rapid.T) {
 				for key, e := range taken {
 					if rapid.Bool().Draw(rt, "fails") {
 						delete(taken, key)
+						delete(repeated, key)
 						q.putBack(e, now, errors.New("once"))
 					} else {
 						write(key)
 					}
+				}
+			},
+			"rewind": func(rt *rapid.T) {
+				q.rewind(l, ledger.Revision(rapid.IntRange(0, len(commits)).Draw(rt, "after")))
+				for key, revs := range missing {
+					missing[key] = slices.DeleteFunc(revs, func(r ledger.Revision) bool { return r > l.read })
+				}
+				for i, keys := range commits[l.read:] {
+					for _, key := range keys {
+						missing[key] = append(missing[key], l.read+ledger.Revision(i)+1)
+					}
+				}
+				for key := range taken {
+					repeated[key] = repeated[key] || at[key] > l.read
 				}
 			},
 			"wait":   func(*rapid.T) { now = now.Add(time.Second) },
@@ -193,13 +226,10 @@ func TestQueue_LosesNothing(t *testing.T) {
 		})
 		for range 10_000 {
 			now = now.Add(longestPause)
-			got, _ := q.take(now, 10)
-			for _, e := range got {
-				taken[e.key], at[e.key] = e, newest[e.key]
-				if every {
-					at[e.key] = e.changes[0].revision
-				}
+			for l.read < l.head {
+				read()
 			}
+			take(10)
 			if len(taken) == 0 {
 				break
 			}
@@ -208,8 +238,60 @@ func TestQueue_LosesNothing(t *testing.T) {
 			}
 			check()
 		}
+		for key, revs := range missing {
+			if len(revs) > 0 {
+				rt.Fatalf("%s%s was not written", key, revs[0])
+			}
+		}
 		if len(l.entries) > 0 || l.position() != l.head {
 			rt.Fatalf("%d keys are left, the position is %s of %s", len(l.entries), l.position(), l.head)
 		}
 	})
+}
+
+// TestQueue_RewindKeepsTheOrder reads a line again whose changes wait or are being written:
+// a key's changes are then written in order from the first one that is read again.
+func TestQueue_RewindKeepsTheOrder(t *testing.T) {
+	for _, outcome := range []string{"waiting", "written", "failed"} {
+		t.Run(outcome, func(t *testing.T) {
+			q, now := newQueue(true, false), time.Now()
+			l := q.line("acme")
+			l.head, l.read = 11, 11
+			q.add(l, "a", change{revision: 10}, now)
+			q.add(l, "a", change{revision: 11}, now)
+			var running []*entry
+			if outcome != "waiting" {
+				running, _ = q.take(now, 1)
+			}
+			q.rewind(l, 4)
+			for rev := ledger.Revision(5); rev <= 11; rev++ {
+				if rev != 7 {
+					q.add(l, "a", change{revision: rev}, now)
+				}
+				l.read = rev
+			}
+			for _, e := range running {
+				if outcome == "written" {
+					q.done(e, 10)
+				} else {
+					q.putBack(e, now, errors.New("once"))
+				}
+			}
+			var got []ledger.Revision
+			for {
+				if at := l.position(); len(l.entries) > 0 && at >= l.entries["a"].changes[0].revision {
+					t.Errorf("the position is %s, and %s was not written", at, l.entries["a"].changes[0].revision)
+				}
+				taken, _ := q.take(now.Add(longestPause), 1)
+				if len(taken) == 0 {
+					break
+				}
+				got = append(got, taken[0].changes[0].revision)
+				q.done(taken[0], got[len(got)-1])
+			}
+			if want := []ledger.Revision{5, 6, 8, 9, 10, 11}; !slices.Equal(got, want) {
+				t.Errorf("written are %v, want %v", got, want)
+			}
+		})
+	}
 }

@@ -58,11 +58,11 @@ func (rd *reader) verifyStart(l *line, v *replica.View) error {
 	if err != nil {
 		return fmt.Errorf("read %s%s: %w", l.tenant, at.revision, err)
 	}
-	if l.begun = (place{}); placeOf(at.revision, id) != at {
+	if l.begun = (position{}); positionOf(at.revision, id) != at {
 		rd.log.Error("the ledger's history has changed: the sink had commits that the ledger does not have; the tenant is written again from the beginning",
 			"tenant", l.tenant, "revision", at.revision, "had", fmt.Sprintf("%x", at.id), "has", id)
 		l.read, l.walk, l.next = 0, 0, ""
-		rd.positions.set(l.tenant, place{})
+		rd.positions.set(l.tenant, position{})
 	}
 	return nil
 }
@@ -92,7 +92,7 @@ func (rd *reader) readKeys(l *line, v *replica.View, table *routes.Table, now ti
 		for is, err := range v.Changed(l.read, "") {
 			if err != nil {
 				l.walk = 0
-				return err
+				return fmt.Errorf("count the changed keys of %s: %w", l.tenant, err)
 			}
 			if table.Route(is.Key).Wants(rd.name) {
 				l.unwalked++
@@ -101,7 +101,7 @@ func (rd *reader) readKeys(l *line, v *replica.View, table *routes.Table, now ti
 	}
 	for is, err := range v.Changed(l.read, l.next) {
 		if err != nil {
-			return err
+			return fmt.Errorf("read the changed keys of %s: %w", l.tenant, err)
 		}
 		if rd.queue.full(l) {
 			l.next = is.Key

@@ -171,7 +171,7 @@ func (sw *sweeper) excess(s *sweep) string {
 		}
 	}
 	limit := sw.table.Load().Sinks[sw.name].DriftLimit
-	n, total := sw.drift.adopting(s, changed)
+	n, total := sw.drift.adopting(changed)
 	if !limit.Exceeded(n, total) {
 		return ""
 	}

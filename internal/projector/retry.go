@@ -64,7 +64,7 @@ func (wr *writer) replay(ctx context.Context, t ledger.Tenant, from ledger.Revis
 		if t != "" && l.tenant != t {
 			continue
 		}
-		l.rewind(max(from, 1) - 1)
+		wr.queue.rewind(l, max(from, 1)-1)
 		if l.head > l.read {
 			wr.unread[l] = true
 		}

@@ -13,7 +13,6 @@ import (
 // requests of other processes to the owner of the sink.
 type runner struct {
 	*target
-	answering sync.WaitGroup
 	// held is set while this process has the lease, opened while the sink is also open.
 	held   atomic.Bool
 	opened atomic.Pointer[opened]

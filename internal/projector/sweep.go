@@ -9,6 +9,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/replica"
 	"github.com/stelehq/stele/internal/ledger/routes"
+	"github.com/stelehq/stele/internal/ledger/secret"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
@@ -125,113 +126,169 @@ func (sw *sweeper) sweep(ctx context.Context, only ledger.Tenant) (*sweep, error
 
 // suspects are the items of a tenant that seem not to be as the ledger says, and
 // those that should be there and are not.
-func (sw *sweeper) suspects(ctx context.Context, t ledger.Tenant, s *sweep) (suspects []Item, err error) {
-	var settled ledger.Revision // when the scan begins, all up to it is in the store
-	parked := make(map[ledger.Key]bool)
-	err = sw.writer.call(ctx, func() {
-		if l := sw.writer.queue.lines[t]; l != nil {
-			settled = l.position()
+func (sw *sweeper) suspects(ctx context.Context, t ledger.Tenant, s *sweep) ([]Item, error) {
+	c := &comparison{sweeper: sw, sweep: s, tenant: t, parked: make(map[ledger.Key]bool), items: make(map[ledger.Key]Item)}
+	if err := c.scan(ctx); err != nil {
+		return nil, err
+	}
+	scanned := time.Now()
+	secrets, err := c.compareKeys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range secrets {
+		c.compare(ctx, p)
+	}
+	c.leftOver()
+	if !c.ahead || !sw.caughtUp(ctx, scanned) {
+		for i := range c.suspects {
+			c.suspects[i].Revision = 0
 		}
-		for slot := range sw.writer.parked.letters {
-			if slot.tenant == t {
-				parked[slot.key] = true
+	}
+	s.expected[t] = c.expected
+	return c.suspects, nil
+}
+
+// comparison compares the items of a tenant with the ledger.
+type comparison struct {
+	*sweeper
+	sweep  *sweep
+	tenant ledger.Tenant
+
+	// When the scan began, everything up to written was in the store, except parked keys.
+	written ledger.Revision
+	parked  map[ledger.Key]bool
+	// items of the store that were not compared yet.
+	items map[ledger.Key]Item
+
+	expected expectation
+	suspects []Item
+	ahead    bool // some item is newer than what the replica has
+}
+
+// pair is the write of a key, and the item that should equal it.
+type pair struct {
+	write   Write
+	item    Item
+	there   bool
+	pending bool // the key is not written yet, or is parked
+}
+
+// scan reads the items of the store.
+func (c *comparison) scan(ctx context.Context) error {
+	err := c.writer.call(ctx, func() {
+		if l := c.writer.queue.lines[c.tenant]; l != nil {
+			c.written = l.position()
+		}
+		for slot := range c.writer.parked.letters {
+			if slot.tenant == c.tenant {
+				c.parked[slot.key] = true
 			}
 		}
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	found := make(map[ledger.Key]Item)
-	err = sw.store.Scan(ctx, t, func(item Item) error {
-		switch {
-		case item.Err != nil:
-			s.missed(t, item.Name, item.Err)
-			if item.Key != "" {
-				found[item.Key] = item
-			}
-			return nil
-		case item.Key == "":
-			suspects = append(suspects, item)
-		default:
-			found[item.Key] = item
+	return c.store.Scan(ctx, c.tenant, func(item Item) error {
+		if item.Err != nil {
+			c.sweep.missed(c.tenant, item.Name, item.Err)
+		} else {
+			c.sweep.compared++
 		}
-		s.compared++
+		switch {
+		case item.Key != "":
+			c.items[item.Key] = item
+		case item.Err == nil:
+			c.suspects = append(c.suspects, item)
+		}
 		return nil
 	})
+}
+
+// compareKeys compares the keys of the ledger with the items, and returns those with
+// encrypted values: decrypting one can take a request, and as long as a view is open the
+// replica's file grows instead of using its free pages again.
+func (c *comparison) compareKeys(ctx context.Context) (encrypted []pair, err error) {
+	v, err := c.p.cfg.Replica.View(c.tenant, replica.At{})
 	if err != nil {
-		return nil, err
-	}
-	scanned, ahead := time.Now(), false // ahead: some item is newer than what the replica has
-	v, err := sw.p.cfg.Replica.View(t, replica.At{})
-	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read %s: %w", c.tenant, err)
 	}
 	defer v.Close()
-	expected := expectation{}
 	for is, err := range v.Changed(0, "") {
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("read the keys of %s: %w", c.tenant, err)
 		}
-		key := is.Key
-		item, there := found[key]
-		w, ok, err := sw.writeOf(v, t, key, is.Version)
+		w, ok, err := c.writeVersion(v, c.tenant, is.Key, is.Version)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("read %s of %s: %w", is.Key, c.tenant, err)
 		}
 		if !ok {
 			continue // an item of it does not belong there
 		}
-		delete(found, key)
+		item, there := c.items[is.Key]
+		delete(c.items, is.Key)
 		if item.Err != nil {
 			continue
 		}
-		name, unnamed := sw.store.Name(t, key)
-		var refused *RefusedError
-		switch err := sw.disclose(ctx, &w); {
-		case errors.As(err, &refused): // it is parked
-			continue
-		case err != nil:
-			s.missed(t, name, err)
-			continue
+		p := pair{item: item, there: there, pending: w.Revision > c.written || c.parked[is.Key]}
+		if p.write, err = writtenFor(v, w, item); err != nil {
+			return nil, fmt.Errorf("read %s of %s: %w", is.Key, c.tenant, err)
 		}
-		if is.Revision > settled || parked[key] {
-			continue
-		}
-		if !w.Deleted() && w.Route.Drift == routes.Adopt {
-			if expected.adopts++; w.Route.AdoptDeletions {
-				expected.deletes++
-			}
-		}
-		if unnamed != nil { // the store cannot hold the key; it is parked
-			continue
-		}
-		if !there && !w.Deleted() {
-			s.compared++
-		}
-		if w, err = writtenFor(v, w, item); err != nil {
-			return nil, err
-		}
-		if sw.verdict(w, ok, item, there) != stelev1.Drift_KIND_UNSPECIFIED || item.Revision > w.Revision {
-			suspect := Item{Tenant: t, Key: key, Name: name}
-			if item.Revision > w.Revision {
-				suspect.Revision, ahead = item.Revision, true
-			}
-			suspects = append(suspects, suspect)
+		if secret.Sealed(w.Value) {
+			encrypted = append(encrypted, p)
+		} else {
+			c.compare(ctx, p)
 		}
 	}
-	for _, item := range found {
+	return encrypted, nil
+}
+
+// compare compares one key.
+func (c *comparison) compare(ctx context.Context, p pair) {
+	w, key := p.write, p.write.Key
+	name, unnamed := c.store.Name(c.tenant, key)
+	var refused *RefusedError
+	switch err := c.disclose(ctx, &w); {
+	case errors.As(err, &refused): // it is parked
+		return
+	case err != nil:
+		c.sweep.missed(c.tenant, name, err)
+		return
+	}
+	if p.pending {
+		return
+	}
+	if !w.Deleted() && w.Route.Drift == routes.Adopt {
+		if c.expected.adopts++; w.Route.AdoptDeletions {
+			c.expected.deletes++
+		}
+	}
+	if unnamed != nil { // the store cannot hold the key; it is parked
+		return
+	}
+	if !p.there && !w.Deleted() {
+		c.sweep.compared++
+	}
+	newer := p.item.Revision > w.Revision
+	if !newer && c.verdict(w, true, p.item, p.there) == stelev1.Drift_KIND_UNSPECIFIED {
+		return
+	}
+	suspect := Item{Tenant: c.tenant, Key: key, Name: name}
+	if newer {
+		suspect.Revision, c.ahead = p.item.Revision, true
+	}
+	c.suspects = append(c.suspects, suspect)
+}
+
+// leftOver suspects the items of keys that do not belong to the sink.
+func (c *comparison) leftOver() {
+	table := c.table.Load()
+	for _, item := range c.items {
 		if item.Err == nil {
-			suspects = append(suspects, item)
-			ahead = ahead || item.Revision > 0 && sw.table.Load().Route(item.Key).Wants(sw.name)
+			c.suspects = append(c.suspects, item)
+			c.ahead = c.ahead || item.Revision > 0 && table.Route(item.Key).Wants(c.name)
 		}
 	}
-	if !ahead || !sw.caughtUp(ctx, scanned) {
-		for i := range suspects {
-			suspects[i].Revision = 0
-		}
-	}
-	s.expected[t] = expected
-	return suspects, nil
 }
 
 // caughtUp waits until the replica holds all that the journal had at a time, and reports

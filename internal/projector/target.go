@@ -119,6 +119,7 @@ type stopper struct {
 	sink   string
 	seq    ledger.Sequence
 	why    string
+	unsure bool // the outcome of a set is unknown: why may not be what is stored
 }
 
 func stopName(sink string) string { return "stopped." + sink }
@@ -142,16 +143,17 @@ func (s *stopper) load(ctx context.Context, bucket *journal.Bucket, sink string)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.bucket, s.sink, s.seq, s.why = bucket, sink, seq, stop.Reason
+	s.bucket, s.sink, s.seq, s.why, s.unsure = bucket, sink, seq, stop.Reason, false
 	return nil
 }
 
-// set stops the sink for a reason; an empty one lets it run again. If it cannot be made
-// durable, nothing changes.
+// set stops the sink for a reason; an empty one lets it run again. After an error it reads
+// what is stored: the decision may have been saved although the answer was lost, or another
+// process may have saved one. The next set replaces that.
 func (s *stopper) set(ctx context.Context, why string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if why == s.why {
+	if why == s.why && !s.unsure {
 		return nil
 	}
 	var body []byte
@@ -163,9 +165,13 @@ func (s *stopper) set(ctx context.Context, why string) error {
 	}
 	seq, err := s.bucket.Put(ctx, stopName(s.sink), s.seq, body)
 	if err != nil {
+		s.unsure = true
+		if stored, at, readErr := readStop(ctx, s.bucket, s.sink); readErr == nil {
+			s.seq, s.why = at, stored.Reason
+		}
 		return fmt.Errorf("save whether sink %s has stopped: %w", s.sink, err)
 	}
-	s.seq, s.why = seq, why
+	s.seq, s.why, s.unsure = seq, why, false
 	return nil
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/stelehq/stele/internal/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -41,12 +40,7 @@ func (sw *sweeper) changed(ctx context.Context, item Item) error {
 	if err != nil || !quiet {
 		return err // an item that is being written is compared by the next sweep
 	}
-	v, err := sw.p.cfg.Replica.View(item.Tenant, replica.At{})
-	if err != nil {
-		return err
-	}
-	defer v.Close()
-	was, err := writtenFor(v, w, item)
+	was, err := sw.writtenFor(w, item)
 	if err != nil {
 		return err
 	}

@@ -45,7 +45,7 @@ func newWriter(ctx context.Context, t *target, sink Sink) (*writer, error) {
 	wr := &writer{
 		builder: &builder{target: t, limits: limits}, sink: sink, store: store,
 		calls: make(chan func()), queue: newQueue(store == nil, limits.Batch == 0),
-		positions: &positions{bucket: t.p.bucket, sink: t.name, owner: t.p.owner, routing: t.routing},
+		positions: &positions{bucket: t.p.bucket, sink: t.name, owner: t.p.owner, routing: t.routing, restart: store != nil},
 		parked:    &parked{bucket: t.p.parked, sink: t.name, every: store == nil},
 		unread:    make(map[*line]bool), touched: make(map[*line]bool),
 		slots: slots, results: make(chan outcome, slots),
@@ -55,16 +55,15 @@ func newWriter(ctx context.Context, t *target, sink Sink) (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if rerouted && store != nil {
+		t.log.Info("the routes to the sink have changed: all of it is written again")
+	}
 	if err := wr.parked.load(ctx); err != nil {
 		return nil, err
 	}
 	table := t.table.Load()
 	if err := wr.parked.keep(ctx, func(k ledger.Key) bool { return table.Route(k).Wants(t.name) }); err != nil {
 		return nil, err
-	}
-	if rerouted && store != nil {
-		t.log.Info("the routes to the sink have changed: all of it is written again")
-		wr.positions.reset()
 	}
 	return wr, nil
 }
@@ -102,7 +101,7 @@ func (wr *writer) run(ctx context.Context) (err error) {
 				wr.arrived(c)
 			}
 		case o := <-wr.results:
-			if err := wr.settle(ctx, o); err != nil {
+			if err := wr.takeOutcome(ctx, o); err != nil {
 				return err
 			}
 		case call := <-wr.calls:
@@ -160,7 +159,7 @@ func (wr *writer) moved(t ledger.Tenant, head ledger.Revision) *line {
 // of a key in order.
 func (wr *writer) arrived(c *ledger.Commit) {
 	l := wr.moved(c.Tenant, c.Revision)
-	if l == nil || wr.store == nil || l.walk == 0 && l.read+1 >= c.Revision || len(l.lanes[fresh].order) > ahead {
+	if l == nil || wr.store == nil || l.walk == 0 && l.read+1 >= c.Revision || len(l.byPriority[fresh].order) > ahead {
 		return
 	}
 	c, err := wr.p.cfg.Replica.EffectiveCommit(c)

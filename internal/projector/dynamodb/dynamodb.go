@@ -100,7 +100,7 @@ func Fit(cfg projector.Settings) (projector.Fit, error) {
 		return projector.Fit{}, err
 	}
 	return projector.Fit{Refuses: func(w projector.Write) error {
-		if _, err := s.layout.place(w.Tenant, w.Key); err != nil {
+		if _, err := s.layout.primaryKey(w.Tenant, w.Key); err != nil {
 			return err
 		}
 		_, err := s.render(w)

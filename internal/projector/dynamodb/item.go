@@ -45,7 +45,7 @@ func (s *sink) render(w projector.Write) (attributes, error) {
 // addNative adds the value in DynamoDB's own types if that is possible.
 func (s *sink) addNative(item attributes, w projector.Write) error {
 	l := &s.layout
-	at, err := l.place(w.Tenant, w.Key)
+	at, err := l.primaryKey(w.Tenant, w.Key)
 	if err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func onlyMaps(list []types.AttributeValue) bool {
 // item is the content of an item of the table. Its State is the attributes.
 func (s *sink) item(found attributes) projector.Item {
 	l := &s.layout
-	at := place{stringOf(found[l.Partition]), stringOf(found[l.Sort])}
+	at := primaryKey{stringOf(found[l.Partition]), stringOf(found[l.Sort])}
 	t, _ := l.tenant(at)
 	item := projector.Item{Tenant: t, Key: l.key(at), Name: s.name(at), Value: l.value(found), State: found}
 	if stringOf(found[l.Epoch]) == s.epoch.String() {

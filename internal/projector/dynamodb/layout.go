@@ -119,31 +119,31 @@ func (l *layout) attributes() []string {
 
 func (l *layout) sample() bool { return l.Preset == presetSample }
 
-// place is the location of an item: the values of the table's two keys.
-type place struct{ partition, sort string }
+// primaryKey identifies an item: the values of the table's two keys.
+type primaryKey struct{ partition, sort string }
 
 func (l *layout) partition(t ledger.Tenant) string {
 	return strings.Replace(l.PartitionValue, "{tenant}", string(t), 1)
 }
 
-// place is where a key's item is. The error is a *projector.RefusedError.
-func (l *layout) place(t ledger.Tenant, k ledger.Key) (place, error) {
+// primaryKey returns the primary key of a ledger key's item. The error is a *projector.RefusedError.
+func (l *layout) primaryKey(t ledger.Tenant, k ledger.Key) (primaryKey, error) {
 	path, ok := strings.CutPrefix(string(k), l.Prefix)
 	if !ok || path == "" {
-		return place{}, projector.Refuse("the key does not begin with %q, followed by a path, as the layout's prefix requires; change the prefix, or route the key to another sink", l.Prefix)
+		return primaryKey{}, projector.Refuse("the key does not begin with %q, followed by a path, as the layout's prefix requires; change the prefix, or route the key to another sink", l.Prefix)
 	}
-	return place{l.partition(t), strings.Replace(l.SortValue, "{path}", path, 1)}, nil
+	return primaryKey{l.partition(t), strings.Replace(l.SortValue, "{path}", path, 1)}, nil
 }
 
-// tenant is whose item is at the place.
-func (l *layout) tenant(p place) (ledger.Tenant, bool) {
+// tenant is whose item has the primary key.
+func (l *layout) tenant(p primaryKey) (ledger.Tenant, bool) {
 	name, ok := between(p.partition, l.PartitionValue, "{tenant}")
 	t, err := ledger.ParseTenant(name)
 	return t, ok && err == nil
 }
 
-// key is the key of the item at the place; empty if it has none.
-func (l *layout) key(p place) ledger.Key {
+// key is the key of the item with the primary key; empty if it has none.
+func (l *layout) key(p primaryKey) ledger.Key {
 	path, ok := between(p.sort, l.SortValue, "{path}")
 	if !ok || path == "" {
 		return ""

@@ -21,36 +21,36 @@ const (
 	scanBurst = 500
 )
 
-// name is the sink's name of the item at a place: TABLE/PARTITION/SORT, with the values
+// name is the sink's name of the item with a primary key: TABLE/PARTITION/SORT, with the values
 // of the table's keys. The partition's has no "/".
-func (s *sink) name(at place) string { return s.table + "/" + at.partition + "/" + at.sort }
+func (s *sink) name(at primaryKey) string { return s.table + "/" + at.partition + "/" + at.sort }
 
 // Name is TABLE/PARTITION/SORT.
 func (s *sink) Name(t ledger.Tenant, key ledger.Key) (string, error) {
-	at, err := s.layout.place(t, key)
+	at, err := s.layout.primaryKey(t, key)
 	if err != nil {
 		return "", err
 	}
 	return s.name(at), nil
 }
 
-func (s *sink) place(name string) (place, error) {
+func (s *sink) primaryKey(name string) (primaryKey, error) {
 	rest, ours := strings.CutPrefix(name, s.table+"/")
 	partition, sort, whole := strings.Cut(rest, "/")
-	at := place{partition, sort}
+	at := primaryKey{partition, sort}
 	if _, ok := s.layout.tenant(at); !ours || !whole || !ok || sort == "" {
-		return at, projector.Refuse("%q is not an item of the table %s: its name is %s", name, s.table, s.name(place{s.layout.PartitionValue, s.layout.SortValue}))
+		return at, projector.Refuse("%q is not an item of the table %s: its name is %s", name, s.table, s.name(primaryKey{s.layout.PartitionValue, s.layout.SortValue}))
 	}
 	return at, nil
 }
 
-func (s *sink) key(at place) attributes {
+func (s *sink) key(at primaryKey) attributes {
 	return attributes{s.layout.Partition: text(at.partition), s.layout.Sort: text(at.sort)}
 }
 
 // Read returns an item as it is now.
 func (s *sink) Read(ctx context.Context, name string) (projector.Item, bool, error) {
-	at, err := s.place(name)
+	at, err := s.primaryKey(name)
 	if err != nil {
 		return projector.Item{}, false, err
 	}
@@ -63,7 +63,7 @@ func (s *sink) Read(ctx context.Context, name string) (projector.Item, bool, err
 }
 
 // get returns nil if the item does not exist.
-func (s *sink) get(ctx context.Context, at place) (attributes, error) {
+func (s *sink) get(ctx context.Context, at primaryKey) (attributes, error) {
 	out, err := s.client.GetItem(ctx, &sdk.GetItemInput{TableName: &s.table, Key: s.key(at), ConsistentRead: aws.Bool(true)})
 	if err != nil {
 		return nil, s.explain("read "+s.name(at), err)
@@ -72,7 +72,7 @@ func (s *sink) get(ctx context.Context, at place) (attributes, error) {
 }
 
 // unchanged reports whether the item is still as it was seen.
-func (s *sink) unchanged(ctx context.Context, at place, seen attributes) (bool, error) {
+func (s *sink) unchanged(ctx context.Context, at primaryKey, seen attributes) (bool, error) {
 	now, err := s.get(ctx, at)
 	return err == nil && now != nil && s.layout.equal(now, seen), err
 }

@@ -52,7 +52,7 @@ func (r *Reader) batch(ctx context.Context, t ledger.Tenant, keys []ledger.Key, 
 	ctx = awssdk.As(ctx, t)
 	request := types.KeysAndAttributes{ConsistentRead: aws.Bool(true)}
 	for _, k := range keys {
-		at, err := r.s.layout.place(t, k)
+		at, err := r.s.layout.primaryKey(t, k)
 		if err != nil {
 			return fmt.Errorf("read %s of %s: %w", k, t, err)
 		}

@@ -200,7 +200,7 @@ func (f *stream) itemOf(r streams.Record) (item projector.Item, ours bool) {
 		found = attributesOf(r.Dynamodb.Keys)
 	}
 	item = f.item(found)
-	if _, err := f.place(item.Name); err != nil {
+	if _, err := f.primaryKey(item.Name); err != nil {
 		return item, false
 	}
 	if !image {

@@ -185,20 +185,20 @@ func TestItemSize(t *testing.T) {
 
 func TestLayout_KeysOfItems(t *testing.T) {
 	l := presets[presetSample]
-	at, err := l.place("acme", "tenant_config_payment/gateway")
-	if err != nil || at != (place{"TENANT#acme", "CONFIG#payment/gateway"}) {
+	at, err := l.primaryKey("acme", "tenant_config_payment/gateway")
+	if err != nil || at != (primaryKey{"TENANT#acme", "CONFIG#payment/gateway"}) {
 		t.Fatalf("%v, %v", at, err)
 	}
 	if tenant, ok := l.tenant(at); !ok || tenant != "acme" || l.key(at) != "tenant_config_payment/gateway" {
 		t.Errorf("%s, %v, %s", tenant, ok, l.key(at))
 	}
 	for _, sort := range []string{"CONFIG#", "CONFIG", "USER#a", "CONFIG#a b", "CONFIG#a//b", ""} {
-		if k := l.key(place{at.partition, sort}); k != "" {
+		if k := l.key(primaryKey{at.partition, sort}); k != "" {
 			t.Errorf("%q is the key %s", sort, k)
 		}
 	}
 	for _, k := range []ledger.Key{"tenantconfig/a", "tenant_config_", "a"} {
-		if at, err := l.place("acme", k); err == nil {
+		if at, err := l.primaryKey("acme", k); err == nil {
 			t.Errorf("%s is at %v", k, at)
 		}
 	}

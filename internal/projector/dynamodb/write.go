@@ -47,7 +47,7 @@ func (s *sink) Write(ctx context.Context, writes []projector.Write) ([]error, er
 }
 
 func (s *sink) write(ctx context.Context, w projector.Write) error {
-	at, err := s.layout.place(w.Tenant, w.Key)
+	at, err := s.layout.primaryKey(w.Tenant, w.Key)
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (s *sink) write(ctx context.Context, w projector.Write) error {
 // projector, or was edited by hand.
 //
 // An item that is being replaced must be as it was read, or have an older revision.
-func (s *sink) condition(ctx context.Context, e *expression, at place, w projector.Write, item attributes) (string, error) {
+func (s *sink) condition(ctx context.Context, e *expression, at primaryKey, w projector.Write, item attributes) (string, error) {
 	epoch, revision := e.name(s.layout.Epoch), e.name(s.layout.Revision)
 	ours, own := e.value(item[s.layout.Epoch]), e.value(item[s.layout.Revision])
 	var seen attributes
@@ -128,7 +128,7 @@ func (s *sink) asSeen(e *expression, seen attributes) string {
 func (s *sink) Remove(ctx context.Context, seen projector.Item) error {
 	ctx = awssdk.As(ctx, seen.Tenant)
 	found, ok := seen.State.(attributes)
-	at, err := s.place(seen.Name)
+	at, err := s.primaryKey(seen.Name)
 	if err != nil || !ok {
 		return err
 	}

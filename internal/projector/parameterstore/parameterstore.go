@@ -108,8 +108,10 @@ type Store struct {
 	// known is the state of the parameters that this process has written to. A
 	// parameter that is not in it is read before it is written.
 	known map[string]known
-	// deleted is when this process asked for a parameter's deletion.
+	// deleted is when this process asked for a parameter's deletion. Those after which it may be
+	// created again were last removed at pruned.
 	deleted map[string]time.Time
+	pruned  time.Time
 	// standard counts the standard parameters of each tenant, as of its last scan.
 	standard map[ledger.Tenant]int
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -22,8 +23,7 @@ import (
 // a replay makes no versions.
 type known struct {
 	revision ledger.Revision
-	// version is 0 when the parameter is not there.
-	version  int64
+	version  int64 // 0 if the parameter does not exist
 	kind     types.ParameterType
 	key      string // of KMS, for a SecureString
 	advanced bool
@@ -139,7 +139,7 @@ func (s *Store) apply(ctx context.Context, in intent) error {
 		if err := s.delete(ctx, in.name); err != nil {
 			return err
 		}
-		s.learn(in.name, known{revision: in.Revision})
+		s.forget(in.name)
 		return nil
 	}
 	k, _ := s.knows(in.name)
@@ -226,7 +226,12 @@ func (s *Store) delete(ctx context.Context, name string) error {
 		return fmt.Errorf("delete %s: %w", name, err)
 	}
 	s.mu.Lock()
-	s.deleted[name] = time.Now()
+	now := time.Now()
+	if now.Sub(s.pruned) >= s.recreateAfter {
+		maps.DeleteFunc(s.deleted, func(_ string, at time.Time) bool { return now.Sub(at) >= s.recreateAfter })
+		s.pruned = now
+	}
+	s.deleted[name] = now
 	s.mu.Unlock()
 	_, err := s.client.DeleteParameter(ctx, &ssm.DeleteParameterInput{Name: &name}, once)
 	if _, gone := errors.AsType[*types.ParameterNotFound](err); err != nil && !gone {
@@ -259,7 +264,13 @@ func (s *Store) knows(name string) (known, bool) {
 	return k, ok
 }
 
+// learn keeps the state of a parameter, unless the parameter does not exist: deleted keys would
+// accumulate, and reading one costs little.
 func (s *Store) learn(name string, k known) {
+	if k.version == 0 {
+		s.forget(name)
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.known[name] = k

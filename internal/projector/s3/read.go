@@ -103,6 +103,7 @@ func (s *Store) Read(ctx context.Context, name string) (projector.Item, bool, er
 // are now.
 func (s *Store) Scan(ctx context.Context, t ledger.Tenant, yield func(projector.Item) error) error {
 	ctx = awssdk.As(ctx, t)
+	listed := make(map[string]bool)
 	pages := s3.NewListObjectsV2Paginator(s.client, &s3.ListObjectsV2Input{Bucket: &s.bucket, Prefix: aws.String(s.layout.Base(t))})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
@@ -110,7 +111,8 @@ func (s *Store) Scan(ctx context.Context, t ledger.Tenant, yield func(projector.
 			return explain("list the objects of "+string(t), err)
 		}
 		for _, o := range page.Contents {
-			item, ok, err := s.listed(ctx, aws.ToString(o.Key), aws.ToString(o.ETag), aws.ToTime(o.LastModified))
+			listed[aws.ToString(o.Key)] = true
+			item, ok, err := s.listed(ctx, t, aws.ToString(o.Key), aws.ToString(o.ETag), aws.ToTime(o.LastModified))
 			if ctx.Err() != nil || unanswered(err) {
 				return fmt.Errorf("scan %s: %w", t, err)
 			}
@@ -126,6 +128,7 @@ func (s *Store) Scan(ctx context.Context, t ledger.Tenant, yield func(projector.
 			}
 		}
 	}
+	s.cache.Keep(t, listed)
 	return nil
 }
 
@@ -136,8 +139,8 @@ func stamp(etag string, modified time.Time) string {
 }
 
 // listed returns an object that a listing has.
-func (s *Store) listed(ctx context.Context, name, etag string, modified time.Time) (projector.Item, bool, error) {
-	if item, ok := s.cache.Get(name, stamp(etag, modified)); ok {
+func (s *Store) listed(ctx context.Context, t ledger.Tenant, name, etag string, modified time.Time) (projector.Item, bool, error) {
+	if item, ok := s.cache.Get(t, name, stamp(etag, modified)); ok {
 		return item, true, nil
 	}
 	if err := s.reads.Wait(ctx); err != nil {

@@ -225,6 +225,33 @@ func TestScan_ReadsChangedObjectsOnly(t *testing.T) {
 	}
 }
 
+// TestScan_ForgetsDeletedObjects has another program delete an object and write it again within
+// a second, which a listing does not show as a change.
+func TestScan_ForgetsDeletedObjects(t *testing.T) {
+	server := start(t, false)
+	s := open(t, server, "")
+	w := write(1, "k", `"x"`)
+	must(t, s, w)
+	scan := func() (items, reads int) {
+		before := server.Calls("GetObject")
+		if err := s.Scan(t.Context(), "acme", func(projector.Item) error { items++; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		return items, server.Calls("GetObject") - before
+	}
+	scan()
+	for _, key := range server.Objects.Keys(bucket) {
+		server.Objects.Remove(bucket, key)
+	}
+	if items, _ := scan(); items != 0 {
+		t.Fatalf("%d items are left", items)
+	}
+	must(t, open(t, server, ""), w)
+	if items, reads := scan(); items != 1 || reads != 1 {
+		t.Errorf("it finds %d items with %d reads, want 1 with 1", items, reads)
+	}
+}
+
 func TestSettings(t *testing.T) {
 	t.Setenv("AWS_REGION", "us-east-1")
 	for text, want := range map[string]string{

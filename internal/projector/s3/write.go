@@ -60,7 +60,7 @@ func (s *Store) write(ctx context.Context, in intent) error {
 	if there && in.Replace == nil && item.Revision > in.Revision || s.is(item, there, in.Write) {
 		return nil
 	}
-	s.cache.Forget(in.name)
+	s.cache.Forget(in.Tenant, in.name)
 	if in.Deleted() {
 		return s.delete(ctx, in.name, item.State.(state).etag)
 	}
@@ -117,7 +117,7 @@ func (s *Store) Remove(ctx context.Context, seen projector.Item) error {
 	if !ok {
 		return fmt.Errorf("remove %s: it was not read from this sink", seen.Name)
 	}
-	s.cache.Forget(seen.Name)
+	s.cache.Forget(seen.Tenant, seen.Name)
 	if err := s.delete(awssdk.As(ctx, seen.Tenant), seen.Name, was.etag); !errors.Is(err, errChanged) {
 		return err
 	}

@@ -75,6 +75,7 @@ func (s *Store) Read(ctx context.Context, name string) (projector.Item, bool, er
 func (s *Store) Scan(ctx context.Context, t ledger.Tenant, yield func(projector.Item) error) error {
 	ctx = awssdk.As(ctx, t)
 	base := s.layout.Base(t)
+	listed := make(map[string]bool)
 	pages := sdk.NewListSecretsPaginator(s.client, &sdk.ListSecretsInput{
 		Filters: []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{base}}}, MaxResults: aws.Int32(100),
 	})
@@ -88,7 +89,8 @@ func (s *Store) Scan(ctx context.Context, t ledger.Tenant, yield func(projector.
 			if of, _, ok := s.layout.Parse(name); !ok || of != t { // the filter's case does not count
 				continue
 			}
-			item, there, err := s.listed(ctx, entry)
+			listed[name] = true
+			item, there, err := s.listed(ctx, t, entry)
 			if ctx.Err() != nil || unanswered(err) {
 				return fmt.Errorf("scan %s: %w", t, err)
 			}
@@ -104,18 +106,19 @@ func (s *Store) Scan(ctx context.Context, t ledger.Tenant, yield func(projector.
 			}
 		}
 	}
+	s.cache.Keep(t, listed)
 	return nil
 }
 
 // listed returns a secret that a listing has.
-func (s *Store) listed(ctx context.Context, entry types.SecretListEntry) (projector.Item, bool, error) {
+func (s *Store) listed(ctx context.Context, t ledger.Tenant, entry types.SecretListEntry) (projector.Item, bool, error) {
 	name, stamp := aws.ToString(entry.Name), strconv.FormatInt(aws.ToTime(entry.LastChangedDate).UnixNano(), 10)
 	for id, stages := range entry.SecretVersionsToStages {
 		if slices.Contains(stages, current) {
 			stamp += id
 		}
 	}
-	if item, ok := s.cache.Get(name, stamp); ok {
+	if item, ok := s.cache.Get(t, name, stamp); ok {
 		return item, true, nil
 	}
 	if err := s.reads.Wait(ctx); err != nil {

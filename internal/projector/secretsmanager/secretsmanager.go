@@ -20,7 +20,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"log/slog"
 	"net/http"
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -68,7 +67,6 @@ type Store struct {
 	recovery      int64
 	tags          awssdk.Tags
 	epoch         ledger.Epoch
-	log           *slog.Logger
 	writes, reads *rate.Limiter
 	cache         items.Cache
 }
@@ -84,7 +82,7 @@ func Open(ctx context.Context, cfg projector.Settings) (projector.Sink, error) {
 		return nil, err
 	}
 	s := &Store{
-		layout: layout, recovery: int64(cmp.Or(set.RecoveryDays, maxRecovery)), tags: set.Tags, epoch: cfg.Epoch, log: cmp.Or(cfg.Log, slog.New(slog.DiscardHandler)),
+		layout: layout, recovery: int64(cmp.Or(set.RecoveryDays, maxRecovery)), tags: set.Tags, epoch: cfg.Epoch,
 		transport: awshttp.NewBuildableClient().GetTransport(), writes: awssdk.Limiter(cmp.Or(set.Rate, defaultRate)), reads: awssdk.Limiter(cmp.Or(set.Reads, defaultReads)),
 	}
 	s.transport.MaxIdleConnsPerHost = parallel

@@ -83,7 +83,7 @@ func (s *Store) write(ctx context.Context, in intent) error {
 	if found == live && in.Replace == nil && item.Revision > in.Revision {
 		return nil
 	}
-	s.cache.Forget(in.name)
+	s.cache.Forget(in.Tenant, in.name)
 	switch {
 	case in.Deleted() && found == live:
 		return s.delete(ctx, in.name)
@@ -186,7 +186,7 @@ func (s *Store) Remove(ctx context.Context, seen projector.Item) error {
 		return fmt.Errorf("remove %s: it was not read from this sink", seen.Name)
 	}
 	ctx = awssdk.As(ctx, seen.Tenant)
-	s.cache.Forget(seen.Name)
+	s.cache.Forget(seen.Tenant, seen.Name)
 	item, found, err := s.get(ctx, seen.Name)
 	if now, ok := item.State.(state); err != nil || found != live || !ok || now != was {
 		return err

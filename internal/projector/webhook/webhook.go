@@ -15,7 +15,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -50,7 +49,6 @@ type sink struct {
 	source string
 	keys   string // file
 	client *http.Client
-	log    *slog.Logger
 	// resume is when the receiver wants to be asked again, in Unix nanoseconds.
 	resume atomic.Int64
 }
@@ -104,7 +102,7 @@ func Open(_ context.Context, s projector.Settings) (projector.Sink, error) {
 	if err := s.Endpoint(t.url.Scheme + "://" + t.url.Host); err != nil {
 		return nil, err
 	}
-	k := &sink{url: t.URL, source: t.Source, keys: s.KeyFile(), log: cmp.Or(s.Log, slog.New(slog.DiscardHandler))}
+	k := &sink{url: t.URL, source: t.Source, keys: s.KeyFile()}
 	if _, err := k.readKeys(); err != nil {
 		return nil, fmt.Errorf("sink %s: %w", s.Name, err)
 	}

@@ -4,6 +4,7 @@ package items
 import (
 	"sync"
 
+	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/projector"
 )
 
@@ -15,7 +16,7 @@ const maxBytes = 64 << 20
 // that is another once the item has changed. The zero Cache is empty.
 type Cache struct {
 	mu    sync.Mutex // guards the fields below
-	items map[string]stamped
+	items map[ledger.Tenant]map[string]stamped
 	bytes int
 }
 
@@ -26,11 +27,11 @@ type stamped struct {
 
 func (s stamped) size() int { return 2*len(s.Name) + len(s.Value) + len(s.stamp) + 200 }
 
-// Get returns the item of a name if its stamp is still the same.
-func (c *Cache) Get(name, stamp string) (projector.Item, bool) {
+// Get returns a tenant's item if its stamp is still the same.
+func (c *Cache) Get(t ledger.Tenant, name, stamp string) (projector.Item, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	is, ok := c.items[name]
+	is, ok := c.items[t][name]
 	if !ok || is.stamp != stamp {
 		return projector.Item{}, false
 	}
@@ -39,7 +40,7 @@ func (c *Cache) Get(name, stamp string) (projector.Item, bool) {
 
 // Add holds an item, if there is room.
 func (c *Cache) Add(item projector.Item, stamp string) {
-	c.Forget(item.Name)
+	c.Forget(item.Tenant, item.Name)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	is := stamped{item, stamp}
@@ -47,18 +48,41 @@ func (c *Cache) Add(item projector.Item, stamp string) {
 		return
 	}
 	if c.items == nil {
-		c.items = make(map[string]stamped)
+		c.items = make(map[ledger.Tenant]map[string]stamped)
 	}
-	c.items[item.Name] = is
+	if c.items[item.Tenant] == nil {
+		c.items[item.Tenant] = make(map[string]stamped)
+	}
+	c.items[item.Tenant][item.Name] = is
 	c.bytes += is.size()
 }
 
-// Forget drops the item of a name.
-func (c *Cache) Forget(name string) {
+// Forget drops a tenant's item.
+func (c *Cache) Forget(t ledger.Tenant, name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if is, ok := c.items[name]; ok {
-		delete(c.items, name)
-		c.bytes -= is.size()
+	c.drop(t, name)
+}
+
+// Keep drops the tenant's items that a complete listing does not have: other programs have
+// deleted them.
+func (c *Cache) Keep(t ledger.Tenant, listed map[string]bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name := range c.items[t] {
+		if !listed[name] {
+			c.drop(t, name)
+		}
+	}
+}
+
+func (c *Cache) drop(t ledger.Tenant, name string) {
+	is, ok := c.items[t][name]
+	if !ok {
+		return
+	}
+	c.bytes -= is.size()
+	if delete(c.items[t], name); len(c.items[t]) == 0 {
+		delete(c.items, t)
 	}
 }

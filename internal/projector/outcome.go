@@ -38,10 +38,10 @@ func (wr *writer) rest(now time.Time, err error) time.Time {
 	return o.resume
 }
 
-// settle takes in what became of a call.
+// takeOutcome takes in the outcome of a call.
 //
 // One that ended because the writer did says nothing about the sink.
-func (wr *writer) settle(ctx context.Context, o outcome) error {
+func (wr *writer) takeOutcome(ctx context.Context, o outcome) error {
 	now := time.Now()
 	wr.slots++
 	for _, e := range o.entries {
@@ -58,14 +58,14 @@ func (wr *writer) settle(ctx context.Context, o outcome) error {
 	}
 	wr.outage = outage{}
 	for i, e := range o.entries {
-		if err := wr.settleOne(ctx, e, o.writes[i], o.errs[i], now); err != nil {
+		if err := wr.takeResult(ctx, e, o.writes[i], o.errs[i], now); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (wr *writer) settleOne(ctx context.Context, e *entry, w Write, failure error, now time.Time) error {
+func (wr *writer) takeResult(ctx context.Context, e *entry, w Write, failure error, now time.Time) error {
 	var refused *RefusedError
 	switch {
 	case failure == nil:
@@ -146,7 +146,7 @@ func (wr *writer) keepPosition(l *line) error {
 	if err != nil {
 		return fmt.Errorf("read %s%s: %w", l.tenant, rev, err)
 	}
-	wr.positions.set(l.tenant, placeOf(rev, id))
+	wr.positions.set(l.tenant, positionOf(rev, id))
 	return nil
 }
 
@@ -158,7 +158,7 @@ func (wr *writer) finish() error {
 	for {
 		select {
 		case o := <-wr.results:
-			if err := wr.settle(ctx, o); err != nil {
+			if err := wr.takeOutcome(ctx, o); err != nil {
 				return err
 			}
 		default:
