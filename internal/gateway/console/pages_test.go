@@ -280,7 +280,7 @@ func TestLevel_Authors(t *testing.T) {
 	}
 }
 
-// A commit can be reverted by users who may write the keys that it changed.
+// A commit can be reverted by users with the permission to write the keys that it changed.
 func TestCommit_RevertIsOfferedByKeys(t *testing.T) {
 	f := start(t)
 	ctx := f.as(t, "acme")

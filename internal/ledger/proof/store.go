@@ -133,7 +133,7 @@ func (s *store) update(write func(*bolt.Tx) error) (err error) {
 	return s.db.Update(write)
 }
 
-// close closes the file; a nil store has none.
+// close closes the file, if there is a store.
 func (s *store) close() error {
 	if s == nil {
 		return nil
