@@ -102,8 +102,9 @@ func surround(t *testing.T, owners int, steps []step) error {
 		owner := fmt.Sprint(s.owner)
 		if of := held[s.owner]; s.release && len(of) > 0 {
 			i := s.use % len(of)
-			d.Release(owner, of[i])
-			held[s.owner] = slices.Delete(of, i, i+1)
+			n := of[i]
+			held[s.owner] = slices.Delete(of, i, i+1) // first: the release starts those that wait
+			d.Release(owner, n)
 		} else {
 			uses.Go(func() {
 				acquire := d.AcquireFirst

@@ -28,10 +28,12 @@ func TestFollow_ResetClock(t *testing.T) {
 	late := w.edge(t, edgeConfig{upstreams: []string{w.core.address}, tenants: []ledger.Tenant{"acme"}}) // gets all of it at once
 	w.equal(t, late, "acme")
 	for name, g := range map[string]*gw{"the edge that followed": follows, "the edge that came late": late} {
-		v, err := g.replica.View("acme", replica.At{Time: time.Now()})
-		if err != nil {
-			t.Fatal(err)
-		}
+		var v *replica.View
+		until(t, name+" serves views", func() (served bool) { // a moment after it has the commits
+			var err error
+			v, err = g.replica.View("acme", replica.At{Time: time.Now()})
+			return err == nil
+		})
 		if got := v.State().Revision; got != 4 {
 			t.Errorf("%s: %s is in force now, want @4", name, got)
 		}

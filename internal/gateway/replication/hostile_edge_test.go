@@ -193,7 +193,7 @@ func TestFollow_PermissionEndsMidStream(t *testing.T) {
 
 	grants("edge")
 	expiring := edge
-	expiring.TTL = time.Second // the shortest
+	expiring.TTL = 3 * time.Second // long enough to open the stream on a busy machine
 	s, cancel = w.open(t, expiring)
 	defer cancel()
 	if err := drain(s); status.Code(err) != codes.Unauthenticated {
