@@ -36,8 +36,8 @@ func (v *Verifier) principal(claims jwt.MapClaims) (Principal, error) {
 	if p.Subject, ok = claims["sub"].(string); !ok || p.Subject == "" || len(p.Subject) > ledger.MaxAuthor {
 		return p, refuse("the token's subject (sub) is not a string of 1 to %d bytes", ledger.MaxAuthor)
 	}
-	if _, minted := MintedBy(p.Subject); minted && v.issuer != LocalIssuer {
-		return p, refuse("the token's subject (sub) contains \"/\", which is for tokens that are minted in the console: OPERATOR/NAME")
+	if v.issuer == LocalIssuer {
+		p.Minters = minters(p.Subject)
 	}
 	if v.preset == Cognito {
 		if err := v.cognitoAudience(claims); err != nil {

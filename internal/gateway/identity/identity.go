@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/stelehq/stele/internal/ledger"
@@ -69,6 +68,9 @@ type Principal struct {
 	// Prefixes select the keys that the token limits its holder to; nil if it does not.
 	// They limit the roles, and grant nothing.
 	Prefixes []ledger.Pattern
+	// Minters are the subjects that have minted the token of a local identity: olga for olga/kim.
+	// In the subjects of other issuers, such as repo:acme/config, "/" has no meaning.
+	Minters []string
 	// Replicates are the tenants whose commits an edge gateway with the token may copy,
 	// by name, or AllTenants; none for a token that is not an edge's.
 	Replicates []string
@@ -80,14 +82,14 @@ type Principal struct {
 	Expires time.Time
 }
 
-// MintedBy returns the subject that minted the tokens of another: what is in front of the last "/"
-// of its name. Only the local identity signs such tokens.
-func MintedBy(subject string) (minter string, minted bool) {
-	i := strings.LastIndexByte(subject, '/')
-	if i < 0 {
-		return "", false
+// minters are the parts of a subject in front of each "/".
+func minters(subject string) (all []string) {
+	for i, c := range []byte(subject) {
+		if c == '/' {
+			all = append(all, subject[:i])
+		}
 	}
-	return subject[:i], true
+	return all
 }
 
 // Has reports whether the principal has the role. No role includes another.

@@ -31,6 +31,8 @@ func TestVerify_ValidTokens(t *testing.T) {
 		{"signed with RSA", is.rsa.sign(t, nil, payload(t, good(nil))), alice},
 		{"several audiences", is.signed(t, good(map[string]any{"aud": []string{"other", testAudience}})), alice},
 		{"roles in one string", is.signed(t, good(map[string]any{"roles": " writer  reader writer"})), alice},
+		{"a subject with slashes", is.signed(t, good(map[string]any{"sub": "repo:acme/config:ref:refs/heads/main"})),
+			with(func(p *Principal) { p.Subject = "repo:acme/config:ref:refs/heads/main" })},
 		{"unknown roles are passed over", is.signed(t, good(map[string]any{"roles": []string{"root", "reader", "Writer", "writer"}})), alice},
 		{"no roles", is.signed(t, good(map[string]any{"roles": nil})), with(func(p *Principal) { p.Roles = nil })},
 		{"every role", is.signed(t, good(map[string]any{"roles": "operator auditor admin writer reader"})),
@@ -150,5 +152,30 @@ func TestVerify_MaxLifetime(t *testing.T) {
 				t.Errorf("%s, with at most %s: %v", tc.name, max, err)
 			}
 		}
+	}
+}
+
+// Only in subjects of the local identity are the parts in front of "/" minters.
+func TestVerify_Minters(t *testing.T) {
+	signer, err := OpenSigner(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	local, err := NewVerifier(Config{Keys: signer.Keys(), Issuer: LocalIssuer, Audience: LocalAudience})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for subject, want := range map[string][]string{"olga": nil, "olga/kim": {"olga"}, "olga/ops/kim": {"olga", "olga/ops"}} {
+		token, err := signer.Mint(Claims{Subject: subject, Tenant: "acme", Roles: []Role{Reader}, TTL: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, err := local.Verify(token); err != nil || p.Subject != subject || !slices.Equal(p.Minters, want) {
+			t.Errorf("%s: %+v, %v, want the minters %q", subject, p, err, want)
+		}
+	}
+	provider := newIssuer(t)
+	if p, err := provider.verifier(t).Verify(provider.signed(t, good(map[string]any{"sub": "olga/kim"}))); err != nil || p.Subject != "olga/kim" || p.Minters != nil {
+		t.Errorf("a provider's token: %+v, %v", p, err)
 	}
 }

@@ -3,6 +3,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/stelehq/stele/internal/gateway/identity"
@@ -86,12 +87,11 @@ func (r *revocations) has(p *identity.Principal) bool {
 	if p.ID != "" && r.ids[p.ID] {
 		return true
 	}
-	for s, minted := p.Subject, len(r.subjects) > 0; minted; s, minted = identity.MintedBy(s) {
-		if before, named := r.subjects[s]; named && (before.IsZero() || p.Issued.Before(before)) {
-			return true
-		}
+	of := func(subject string) bool {
+		before, named := r.subjects[subject]
+		return named && (before.IsZero() || p.Issued.Before(before))
 	}
-	return false
+	return of(p.Subject) || slices.ContainsFunc(p.Minters, of)
 }
 
 // NotRevoked is nil unless the principal's token is revoked. The error is that of current while

@@ -40,13 +40,15 @@ func TestRevocations_Has(t *testing.T) {
 		{identity.Principal{Subject: "anna"}, false},
 		{identity.Principal{Subject: "bob", Issued: at.Add(time.Hour)}, true},
 		// Tokens that a revoked subject has minted.
-		{identity.Principal{Subject: "ann/kim", Issued: at.Add(-time.Second)}, true},
-		{identity.Principal{Subject: "ann/kim", Issued: at}, false},
-		{identity.Principal{Subject: "bob/ops/kim", Issued: at}, true},
-		{identity.Principal{Subject: "bobby/kim", Issued: at}, false},
-		{identity.Principal{Subject: "kim/bob", Issued: at}, false},
+		{identity.Principal{Subject: "ann/kim", Minters: []string{"ann"}, Issued: at.Add(-time.Second)}, true},
+		{identity.Principal{Subject: "ann/kim", Minters: []string{"ann"}, Issued: at}, false},
+		{identity.Principal{Subject: "bob/ops/kim", Minters: []string{"bob", "bob/ops"}, Issued: at}, true},
+		{identity.Principal{Subject: "bobby/kim", Minters: []string{"bobby"}, Issued: at}, false},
+		{identity.Principal{Subject: "kim/bob", Minters: []string{"kim"}, Issued: at}, false},
 		{identity.Principal{Subject: "olga", Issued: at}, false},
-		{identity.Principal{Subject: "olga/kim", Issued: at}, true},
+		{identity.Principal{Subject: "olga/kim", Minters: []string{"olga"}, Issued: at}, true},
+		// A provider's subject.
+		{identity.Principal{Subject: "bob/config", Issued: at}, false},
 	} {
 		if got := r.has(&tc.p); got != tc.revoked {
 			t.Errorf("%+v: %v", tc.p, got)
