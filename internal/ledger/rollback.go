@@ -182,7 +182,7 @@ func (l *Ledger) Revert(ctx context.Context, t Tenant, r Revert) (Restored, erro
 }
 
 // restore commits the changes that plan finds at the head, with the message that it
-// proposes if the request has none. The head must be unchanged when they are committed, or it plans again.
+// proposes if the request does not have one. The head must be unchanged when they are committed, or it plans again.
 func (l *Ledger) restore(ctx context.Context, t Tenant, r Request, origin Origin, plan func(State) ([]Change, string, error)) (Restored, error) {
 	asked, err := r.requestHash(origin)
 	if err != nil {
