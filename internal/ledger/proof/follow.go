@@ -56,14 +56,15 @@ func (t *Tree) build(e ledger.Epoch) error {
 	return nil
 }
 
-// rebuild sets the file aside and starts an empty one.
+// rebuild sets the file aside and starts an empty one. After an error, it can be called again.
 func (t *Tree) rebuild(e ledger.Epoch, why error) error {
-	s := t.store.Load()
-	t.store.Store(nil)
-	t.compared.Store(false)
-	t.agreed.Store(false)
-	if err := s.close(); err != nil {
-		t.cfg.Log.Warn("close damaged tree", "error", err)
+	if s := t.store.Load(); s != nil {
+		t.store.Store(nil)
+		t.compared.Store(false)
+		t.agreed.Store(false)
+		if err := s.close(); err != nil {
+			t.cfg.Log.Warn("close damaged tree", "error", err)
+		}
 	}
 	if err := kind.SetAside(t.cfg.Path, t.cfg.Log, why); err != nil {
 		return err

@@ -133,11 +133,7 @@ func (s *store) update(write func(*bolt.Tx) error) (err error) {
 	return s.db.Update(write)
 }
 
-// close closes the file, if there is a store.
 func (s *store) close() error {
-	if s == nil {
-		return nil
-	}
 	if err := s.db.Close(); err != nil {
 		return fmt.Errorf("close tree: %w", err)
 	}

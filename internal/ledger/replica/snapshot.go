@@ -239,7 +239,7 @@ func (rs *readings) ended() {
 	}
 }
 
-// drain ends the idle transactions, and waits until the transactions of views have ended. bbolt holds a lock
+// drain ends the idle transactions, and waits until all views are closed. bbolt holds a lock
 // while it closes a file and waits for its readers: a goroutine with two views would wait for
 // that lock when it closes the first, and so never close the second.
 func (rs *readings) drain() {

@@ -104,12 +104,16 @@ func (k *Kind) CheckCounts(tx *bolt.Tx, by string, want map[string]int) error {
 	return nil
 }
 
-// SetAside renames the file, so that an operator can examine it.
+// SetAside renames the file, if it exists, so that an operator can examine it.
 func (k *Kind) SetAside(path string, log *slog.Logger, why error) error {
 	aside := fmt.Sprintf("%s.damaged-%s", path, time.Now().UTC().Format("20060102T150405.000000000"))
-	log.Error(k.Name+" file set aside; it will be rebuilt from the journal", "file", path, "aside", aside, "reason", why)
-	if err := os.Rename(path, aside); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("set %s aside: %w", k.Name, err)
+	err := os.Rename(path, aside)
+	switch {
+	case errors.Is(err, os.ErrNotExist): // it was set aside before
+		return nil
+	case err != nil:
+		return fmt.Errorf("set %s aside, which is damaged (%v): %w", k.Name, why, err)
 	}
+	log.Error(k.Name+" file set aside; it will be rebuilt from the journal", "file", path, "aside", aside, "reason", why)
 	return nil
 }
