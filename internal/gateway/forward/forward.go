@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/stelehq/stele/internal/gateway/apierror"
 	"github.com/stelehq/stele/internal/gateway/policy"
 	"github.com/stelehq/stele/internal/gateway/reason"
 	"github.com/stelehq/stele/internal/gateway/replication"
@@ -135,24 +136,29 @@ func (f *Forwarder) CommitStream(stream grpc.BidiStreamingServer[stelev1.CommitS
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(stream.Context())
-	defer cancel(nil)
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
 	up, err := stelev1.NewLedgerClient(conn).CommitStream(f.toUpstream(ctx))
 	if err != nil {
 		return err
 	}
+	sent := make(chan error, 1)
 	f.Running.Go(func() { // ends with the stream, at the latest when this handler returns
-		if err := task.Run(func() error { return sendAll(up, stream) }); err != nil {
-			cancel(err)
-		}
+		sent <- task.Run(func() error { return sendAll(up, stream) })
+		up.CloseSend() // also after a failure: the upstream answers the change sets before it
 	})
-	for {
+	for i := 0; ; i++ {
 		resp, err := up.Recv()
 		if errors.Is(err, io.EOF) {
+			select {
+			case err = <-sent:
+			default: // the upstream has ended the stream
+				err = nil
+			}
+			if err != nil {
+				return apierror.Indexed(apierror.StatusOf(f.Log, stelev1.Ledger_CommitStream_FullMethodName, err), i)
+			}
 			return nil
-		}
-		if bug := new(task.PanicError); err != nil && errors.As(context.Cause(ctx), &bug) {
-			return bug
 		}
 		if err != nil {
 			return lost(policy.Methods[stelev1.Ledger_CommitStream_FullMethodName], err)
@@ -171,7 +177,7 @@ func sendAll(up stelev1.Ledger_CommitStreamClient, stream stelev1.Ledger_CommitS
 		req, err := stream.Recv()
 		switch {
 		case errors.Is(err, io.EOF):
-			return up.CloseSend()
+			return nil
 		case err != nil:
 			return err
 		case up.Send(req) != nil:

@@ -391,6 +391,21 @@ func TestForward_Writes(t *testing.T) {
 	if err != nil || got.Entry.Revision != last {
 		t.Errorf("after the stream, the edge answers %v, %v", got, err)
 	}
+	// The edge itself refuses the third of these change sets.
+	stream, err = e.ledger.CommitStream(admin)
+	must(err)
+	for i := range 3 {
+		req := set("d/key", fmt.Sprint(i))
+		req.RequestId = strings.Repeat("r", 1000*(i/2)) + fmt.Sprint(i)
+		must(stream.Send(&stelev1.CommitStreamRequest{Commit: req}))
+	}
+	for range 2 {
+		_, err := stream.Recv()
+		must(err)
+	}
+	if _, err := stream.Recv(); status.Code(err) != codes.InvalidArgument || !strings.Contains(fmt.Sprint(status.Convert(err).Details()), `value:"2"`) {
+		t.Errorf("a request id of 1,001 bytes: %v, %v", err, status.Convert(err).Details())
+	}
 	plan, err := e.ledger.Plan(admin, &stelev1.PlanRequest{Commit: set("c/key", `"planned"`)})
 	if err != nil || plan == nil {
 		t.Errorf("Plan: %v", err)
