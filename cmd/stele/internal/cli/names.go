@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // known gives commands the names that they have in other tools.
@@ -50,9 +52,21 @@ var elsewhere = map[string]string{
 	"tenant delete": "stele tenant shred TENANT for its secrets; a history is never deleted",
 }
 
+// flagsElsewhere has the flags that other tools have in place of ours.
+var flagsElsewhere = map[string][]string{
+	"limit": {"number"}, "count": {"number"}, "max": {"number"}, "max-count": {"number"},
+	"rev": {"at", "to"}, "revision": {"at", "to"}, "version": {"at", "to"}, "time": {"at", "to"},
+	"after": {"since"}, "before": {"until"},
+	"namespace": {"tenant"}, "comment": {"message"}, "description": {"message"},
+	"format": {"output"}, "json": {"output"},
+	"force": {"yes"}, "preview": {"dry-run", "plan"},
+	"endpoint": {"address"}, "endpoints": {"address"}, "server": {"address"}, "host": {"address"},
+}
+
 // friendly makes the errors of arguments name the missing argument, and errors about
-// unknown commands an alternative.
+// unknown commands and flags an alternative.
 func friendly(root *cobra.Command) {
+	root.SetFlagErrorFunc(unknownFlag)
 	root.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return nil
@@ -92,6 +106,29 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 	cmd.SuggestionsMinimumDistance = 2
 	if like := cmd.SuggestionsFor(name); len(like) > 0 {
 		return fmt.Errorf("%w; did you mean %s?", err, strings.Join(like, " or "))
+	}
+	return err
+}
+
+// unknownFlag adds a flag of the command with another name to the error of a flag that it does not
+// have.
+func unknownFlag(cmd *cobra.Command, err error) error {
+	unknown := new(pflag.NotExistError)
+	if !errors.As(err, &unknown) || unknown.GetSpecifiedShortnames() != "" {
+		return err
+	}
+	name := unknown.GetSpecifiedName()
+	for _, ours := range flagsElsewhere[name] {
+		if cmd.Flag(ours) != nil {
+			return fmt.Errorf("%w; use --%s", err, ours)
+		}
+	}
+	flags := &cobra.Command{SuggestionsMinimumDistance: 2} // cobra compares only the names of commands
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		flags.AddCommand(&cobra.Command{Use: f.Name, Hidden: f.Hidden, Run: func(*cobra.Command, []string) {}})
+	})
+	if like := flags.SuggestionsFor(name); len(like) > 0 {
+		return fmt.Errorf("%w; did you mean --%s?", err, strings.Join(like, " or --"))
 	}
 	return err
 }

@@ -70,7 +70,8 @@ value of another type. Nothing is written if all keys already have these values.
 		}
 		return warnAndCommit(ctx, s, cmd, &cs, !asString)
 	})
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		err = cmd.Root().FlagErrorFunc()(cmd, err)
 		return fmt.Errorf("%w: write \"--\" before values that begin with \"-\"", err)
 	})
 	w.Add(cmd)
