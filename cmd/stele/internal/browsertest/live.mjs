@@ -133,4 +133,27 @@ export const live = {
 		await page.goBack()
 		await page.waitForURL(u => u.pathname === '/acme' + url)
 	},
+
+	'Back returns to a part of a page': async s => {
+		const page = await s.user({token: world.Tokens.reader})
+		const value = n => page.waitForFunction(n => document.querySelector('pre.value').textContent === n, n)
+		await page.goto('/acme@20/keys/tenantconfig/checkout/timeout_ms')
+		await page.focus('a.skip')
+		await page.keyboard.press('Enter')
+		await page.waitForURL('**#page')
+		await page.focus(slider)
+		await page.keyboard.press('Home')
+		await page.waitForURL(u => u.pathname.startsWith('/acme@1/'))
+		await value('250')
+		await page.goBack()
+		await page.waitForURL('**/acme@20/**#page')
+		await value('440')
+		await page.goBack()
+		await page.waitForURL(u => u.pathname.startsWith('/acme@20/') && !u.hash)
+		await value('440')
+		await page.goForward()
+		await page.goForward()
+		await page.waitForURL(u => u.pathname.startsWith('/acme@1/'))
+		await value('250')
+	},
 }

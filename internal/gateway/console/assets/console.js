@@ -35,6 +35,7 @@ async function show(url, push, may) {
     if (!move) setSlider();
     document.title = there.title;
     if (push) history.pushState({ place: ++place }, "", answer.url); else history.replaceState({ place }, "", answer.url);
+    shown = address();
     say(`revision ${time.dataset.revision}`);
     document.getElementById("news").textContent = "";
     advance();
@@ -184,12 +185,21 @@ function step(by) {
 let place = history.state?.place ?? 0;
 history.replaceState({ ...history.state, place }, "");
 
+// shown is the address of the page, without the part of it that a link leads to.
+const address = () => location.pathname + location.search;
+let shown = address();
+
 // Back and Forward have changed the address when the page hears of them: to keep typed text,
 // it returns to the entry that it shows.
 let returning = false;
 window.addEventListener("popstate", (event) => {
   if (returning) { returning = false; return; }
-  if (event.state?.htmx || location.hash) return; // a hash only leads to a part of the page
+  if (event.state?.htmx) { shown = address(); return; }
+  if (address() === shown) { // another part of the page
+    place = event.state?.place ?? place + 1;
+    if (!event.state) history.replaceState({ place }, "");
+    return;
+  }
   const from = place, may = askToLeave();
   const stay = () => {
     if (place !== from) { returning = true; history.go(from - place); }
@@ -202,6 +212,7 @@ window.addEventListener("popstate", (event) => {
 
 // A filter is a part of the address that the slider stays on.
 document.addEventListener("htmx:pushedIntoHistory", () => {
+  shown = address();
   const time = document.getElementById("time");
   if (time) time.elements.page.value = location.pathname.replace(/^\/[^/]*\//, "") + location.search;
 });
