@@ -246,7 +246,7 @@ func encodedOf(t *testing.T, m proto.Message) []byte {
 // for lack of memory.
 func TestMemory_LargeAnswers(t *testing.T) {
 	const connections, callers = 8, 500
-	const period, patience = 20 * time.Second, 30 * time.Second // patience is the most that a call may take
+	const period, timeout = 20 * time.Second, 30 * time.Second // of the flood, and of a call
 	data := t.TempDir()
 	g := startLimited(t, data)
 	var keys []string
@@ -278,7 +278,7 @@ func TestMemory_LargeAnswers(t *testing.T) {
 			for range callers / connections {
 				all.Go(func() {
 					for time.Since(begun) < period && !failed.Load() {
-						n, err := call(acting(t, acme), patience, cc, test.method, test.req)
+						n, err := call(acting(t, acme), timeout, cc, test.method, test.req)
 						switch {
 						case err == nil && n >= test.least:
 							answered.Add(1)
