@@ -32,7 +32,7 @@ func TestCommandLine(t *testing.T) {
 // await waits until a file exists and contains a text: await FILE [TEXT].
 func await(ts *testscript.TestScript, _ bool, args []string) {
 	text := strings.Join(args[1:], " ")
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if data, err := os.ReadFile(ts.MkAbs(args[0])); err == nil && strings.Contains(string(data), text) {
 			return
 		}

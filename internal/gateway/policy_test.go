@@ -194,7 +194,7 @@ func TestPolicies_ReadsWaitForThem(t *testing.T) {
 // until waits for a condition.
 func until(t testing.TB, reached func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !reached(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !reached(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("it does not come")
 		}

@@ -31,7 +31,7 @@ func TestLease_HeartbeatsAreLost(t *testing.T) {
 	node := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
 	elsewhere := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
 	first, second := leaseOf(t, node, "first", elsewhere.Conn), leaseOf(t, node, "second", node.Conn)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -66,7 +66,7 @@ func TestLease_HeartbeatsAreLost(t *testing.T) {
 func TestLease_EndsBeforeItIsAlone(t *testing.T) {
 	node := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
 	first, second := leaseOf(t, node, "first", node.Conn), leaseOf(t, node, "second", node.Conn)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := first.acquire(ctx); err != nil {
 		t.Fatal(err)

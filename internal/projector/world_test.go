@@ -127,7 +127,7 @@ func (w *world) equal(prefix ledger.Prefix, tenants ...ledger.Tenant) {
 // until waits for a condition, and fails with what why says when it does not come.
 func until(t *testing.T, done func() bool, why func() string) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !done(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("it does not come: %s", why())
 		}

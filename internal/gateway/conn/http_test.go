@@ -66,7 +66,7 @@ func serveHTTP(t *testing.T, cfg Config, secure bool) *webServer {
 // waitFor waits for a state, and fails the test with what is the case without it.
 func waitFor(t *testing.T, without string, reached func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !reached(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !reached(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal(without)
 		}

@@ -29,7 +29,7 @@ func pollRequest(id uint64) *stelev1.FollowRequest {
 
 // refused sends requests and returns the error that ends the stream.
 func refused(ctx context.Context, g *gw, requests ...*stelev1.FollowRequest) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	s, err := stelev1.NewReplicationClient(g.conn).Follow(ctx)
 	if err != nil {
@@ -130,21 +130,30 @@ func TestFollow_HostileEdge(t *testing.T) {
 // open follows acme, and waits for its commits.
 func (w *world) open(t *testing.T, c identity.Claims) (s stelev1.Replication_FollowClient, cancel func()) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(w.as(t, c), 30*time.Second)
-	s, err := stelev1.NewReplicationClient(w.core.conn).Follow(ctx)
+	s, cancel, err := w.tryOpen(t, c)
 	if err != nil {
+		cancel()
 		t.Fatal(err)
 	}
-	if err := s.Send(startRequest("acme")); err != nil {
-		t.Fatal(err)
+	return s, cancel
+}
+
+func (w *world) tryOpen(t *testing.T, c identity.Claims) (s stelev1.Replication_FollowClient, cancel func(), err error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(w.as(t, c), 2*time.Minute)
+	if s, err = stelev1.NewReplicationClient(w.core.conn).Follow(ctx); err != nil {
+		return nil, cancel, err
+	}
+	if err := s.Send(startRequest("acme")); err != nil && !errors.Is(err, io.EOF) { // Recv reports why the stream has ended
+		return nil, cancel, err
 	}
 	for {
 		m, err := s.Recv()
 		if err != nil {
-			t.Fatal(err)
+			return nil, cancel, err
 		}
 		if m.GetCommits() != nil {
-			return s, cancel
+			return s, cancel, nil
 		}
 	}
 }
@@ -193,9 +202,18 @@ func TestFollow_PermissionEndsMidStream(t *testing.T) {
 
 	grants("edge")
 	expiring := edge
-	expiring.TTL = 3 * time.Second // long enough to open the stream on a busy machine
-	s, cancel = w.open(t, expiring)
-	defer cancel()
+	for expiring.TTL = 2 * time.Second; ; expiring.TTL *= 2 {
+		var err error
+		s, cancel, err = w.tryOpen(t, expiring)
+		defer cancel()
+		if err == nil {
+			break
+		}
+		// On a busy machine the token expires before the stream is open.
+		if status.Code(err) != codes.Unauthenticated || expiring.TTL > time.Minute {
+			t.Fatal(err)
+		}
+	}
 	if err := drain(s); status.Code(err) != codes.Unauthenticated {
 		t.Errorf("after its token has expired, the stream ends with %v", err)
 	}
@@ -209,6 +227,7 @@ func TestFollow_ManyPolls(t *testing.T) {
 	s, cancel := w.open(t, identity.Claims{Subject: "edge", Replicates: []string{"acme"}})
 	defer cancel()
 	sent := make(chan int, 1)
+	begun := time.Now()
 	go func() {
 		n := 0
 		for ; n < 1_000_000 && s.Send(pollRequest(uint64(n+1))) == nil; n++ {
@@ -216,7 +235,7 @@ func TestFollow_ManyPolls(t *testing.T) {
 		sent <- n
 	}()
 	answered := 0
-	for begun := time.Now(); time.Since(begun) < 2*time.Second; {
+	for time.Since(begun) < 2*time.Second {
 		m, err := s.Recv()
 		if err != nil {
 			t.Fatal(err)
@@ -226,8 +245,8 @@ func TestFollow_ManyPolls(t *testing.T) {
 		}
 	}
 	// At 50 ms a poll, 2 s are 40; a scheduler that is late makes them fewer.
-	if answered == 0 || answered > 60 {
-		t.Errorf("%d polls were answered in 2 s", answered)
+	if took := time.Since(begun); answered == 0 || time.Duration(answered) > took*3/2/(50*time.Millisecond) {
+		t.Errorf("%d polls were answered in %s", answered, took)
 	}
 	e := w.edge(t, edgeConfig{upstreams: []string{w.core.address}, tenants: []ledger.Tenant{"acme"}})
 	w.equal(t, e, "acme")
@@ -235,7 +254,7 @@ func TestFollow_ManyPolls(t *testing.T) {
 	if err := drain(s); err == nil || errors.Is(err, io.EOF) {
 		t.Errorf("the stream ends with %v", err)
 	}
-	t.Logf("%d polls sent, %d answered in 2 s", <-sent, answered)
+	t.Logf("%d polls sent, %d answered", <-sent, answered)
 }
 
 // An edge's token cannot read, write or act for a tenant.

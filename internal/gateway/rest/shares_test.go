@@ -87,7 +87,7 @@ func TestCalls_Shares(t *testing.T) {
 		slow <- err
 	}()
 	refused := func() answer {
-		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 			if a := w.do("GET", "/v1/status", ann, ""); a.status != http.StatusOK {
 				return a
 			}
@@ -104,7 +104,7 @@ func TestCalls_Shares(t *testing.T) {
 	if err := <-slow; err == nil {
 		t.Error("the slow call was answered")
 	}
-	for deadline := time.Now().Add(20 * time.Second); w.do("GET", "/v1/status", ann, "").status != http.StatusOK; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); w.do("GET", "/v1/status", ann, "").status != http.StatusOK; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the call that has ended keeps its slot")
 		}

@@ -34,7 +34,17 @@ func (w *world) watch(query, token string, headers ...string) *stream {
 
 func (w *world) stream(path, token string, headers ...string) *stream {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	resp := w.open(path, token, headers...)
+	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "text/event-stream" {
+		body, _ := io.ReadAll(resp.Body)
+		w.t.Fatalf("%s: %d %s", path, resp.StatusCode, body)
+	}
+	return w.read(resp)
+}
+
+func (w *world) open(path, token string, headers ...string) *http.Response {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	w.t.Cleanup(cancel)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.server.URL+path, nil)
 	if err != nil {
@@ -50,10 +60,10 @@ func (w *world) stream(path, token string, headers ...string) *stream {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { resp.Body.Close() })
-	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "text/event-stream" {
-		body, _ := io.ReadAll(resp.Body)
-		w.t.Fatalf("%s: %d %s", path, resp.StatusCode, body)
-	}
+	return resp
+}
+
+func (w *world) read(resp *http.Response) *stream {
 	in := bufio.NewScanner(resp.Body)
 	in.Buffer(nil, 16<<20)
 	return &stream{w.t, resp, in}
@@ -174,11 +184,27 @@ func TestWatch_InvalidRequests(t *testing.T) {
 	}
 }
 
+// expiring opens a watch whose token expires soon after its first event.
+func (w *world) expiring() *stream {
+	w.t.Helper()
+	for ttl := 2 * time.Second; ; ttl *= 2 {
+		resp := w.open("/v1/watch", w.token(identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Reader}, TTL: ttl}))
+		s := w.read(resp)
+		_, name, data := s.event()
+		if name == "created" {
+			return s
+		}
+		// On a busy machine the token expires before the watch is open.
+		if expired := resp.StatusCode == http.StatusUnauthorized || name == "error" && strings.Contains(data, "UNAUTHENTICATED"); !expired || ttl > 30*time.Second {
+			w.t.Fatalf("a token of %s: %d %s %s", ttl, resp.StatusCode, name, data)
+		}
+	}
+}
+
 func TestWatch_EndsWithTokenAndServer(t *testing.T) {
 	w := start(t)
-	short := w.watch("", w.token(identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Reader}, TTL: 3 * time.Second}))
+	short := w.expiring()
 	long := w.watch("", w.as("acme", identity.Reader))
-	short.events(1)
 	long.events(1)
 	if _, name, data := short.event(); name != "error" || !strings.Contains(data, "UNAUTHENTICATED") {
 		t.Errorf("the token's end: %s %s", name, data)

@@ -49,7 +49,7 @@ func TestGuard_StopsWritesWithAReason(t *testing.T) {
 					t.Fatal(err)
 				}
 				// The server may still be deleting the stream's folder.
-				for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+				for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 					_, err := j.js.CreateStream(t.Context(), j.stream.want)
 					if err == nil {
 						break
@@ -129,7 +129,7 @@ func TestGuard_BucketsStopWithAReason(t *testing.T) {
 	if _, err := j.OpenBucket(t.Context(), Keys); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("it is opened again: %v", err)
 	}
-	for end := time.Now().Add(20 * time.Second); bucket.stopped.Load() == nil; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); bucket.stopped.Load() == nil; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the guard has not found the change")
 		}

@@ -50,7 +50,7 @@ func openTest(t testing.TB, s *Server, cfg Config) *Journal {
 func mustAppend(t *testing.T, j *Journal, expected ledger.Sequence, record string) ledger.Sequence {
 	t.Helper()
 	unknown := false
-	for end := time.Now().Add(20 * time.Second); ; {
+	for end := time.Now().Add(time.Minute); ; {
 		seq, err := j.Append(t.Context(), expected, []byte(record))
 		switch {
 		case err == nil:

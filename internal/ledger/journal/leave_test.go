@@ -35,7 +35,7 @@ func newStranded(t *testing.T) *stranded {
 	}
 	cut.Start()
 	t.Cleanup(func() { cut.Shutdown(); cut.WaitForShutdown() })
-	if !cut.ReadyForConnections(10 * time.Second) {
+	if !cut.ReadyForConnections(time.Minute) {
 		t.Fatal("the server does not start")
 	}
 
@@ -59,7 +59,7 @@ func (s *stranded) strand(t *testing.T) {
 	if err := s.nc.ForceReconnect(); err != nil { // the next of the two
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); s.nc.ConnectedUrl() != s.cut; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); s.nc.ConnectedUrl() != s.cut; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the connection stays at the server that reaches the journal")
 		}
@@ -93,7 +93,7 @@ func TestJournal_LeavesAServerThatDoesNotReachIt(t *testing.T) {
 		},
 	} {
 		s.strand(t)
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		for serves(ctx) != nil && ctx.Err() == nil {
 			time.Sleep(time.Millisecond)
 		}
@@ -109,7 +109,7 @@ func TestJournal_LeavesAServerOnce(t *testing.T) {
 	leaveAfter(t, 10*time.Millisecond, time.Hour)
 	s := newStranded(t)
 	s.strand(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for s.write(ctx) != nil {
 		if ctx.Err() != nil {

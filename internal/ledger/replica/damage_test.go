@@ -211,7 +211,7 @@ func survive(t *testing.T, path string, file []byte, j *fakeJournal, histories m
 
 // settle waits until the replica is current and its file has passed the check.
 func settle(r *replica.Replica, seen *string, by string) error {
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if err := r.Stopped(); err != nil {
 			return fmt.Errorf("stopped: %w", err)
 		}

@@ -67,7 +67,7 @@ func newWorld(t *testing.T) *world {
 func (w *world) write(t *testing.T, commits int) {
 	t.Helper()
 	w.commit(t, 0, commits)
-	for deadline := time.Now().Add(30 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		c, newer := w.tree.Newest()
 		if c.Size >= int64(commits) {
 			return
@@ -118,7 +118,7 @@ func (w *world) scrubInto(t *testing.T, results *scrub.Results, until func(scrub
 	t.Helper()
 	s := scrub.Start(scrub.Config{Journal: w.Journal, Tree: w.tree, Interval: time.Millisecond, Results: results, Log: slog.New(slog.DiscardHandler)})
 	defer s.Close()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if all := results.Status(); len(all) == 1 && !all[0].Completed.IsZero() && until(all[0]) {
 			return all[0]
 		}

@@ -108,7 +108,7 @@ func (p *process) kept(t testing.TB, tenant ledger.Tenant, key ledger.Key) ledge
 // await waits for what another process will see.
 func await(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !done(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: it does not come", what)
 		}

@@ -77,7 +77,7 @@ func commitMany(t *testing.T, n *ledgertest.Node, commits int, what string) {
 // signedUpTo waits until the newest checkpoint covers as many commits.
 func signedUpTo(t *testing.T, tree *proof.Tree, size int64) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		c, newer := tree.Newest()
 		if c.Size >= size {
 			return
@@ -206,7 +206,7 @@ func TestAskTree_CheckpointsAreNotReadYet(t *testing.T) {
 		t.Fatalf("before it has read the checkpoints: %+v, %v", seen, err)
 	}
 	stream.released.Store(true)
-	for deadline := time.Now().Add(30 * time.Second); !seen.Verified; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !seen.Verified; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the process never has read the checkpoints")
 		}
@@ -316,7 +316,7 @@ func TestAskTree_Permissions(t *testing.T) {
 	}
 	s.Start()
 	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(10 * time.Second) {
+	if !s.ReadyForConnections(time.Minute) {
 		t.Fatal("the server does not start")
 	}
 	connect := func(user string) *nats.Conn {

@@ -50,20 +50,30 @@ func churn(dir string) error {
 	}
 }
 
+// version returns the folder of the version in use, empty before the first one.
+func version(t *testing.T, acme string) string {
+	t.Helper()
+	link, err := os.Readlink(acme + "/..data")
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	return link
+}
+
 // commit reads all files of one version as a program should, and returns their
 // revision. It is 0 while there is none.
 func commit(t *testing.T, acme string) int {
 	t.Helper()
 again:
 	for {
-		version, err := os.Readlink(acme + "/..data")
-		if os.IsNotExist(err) {
+		in := version(t, acme)
+		if in == "" {
 			return 0
 		}
 		var all []string
 		for i := range churned {
-			text, err := os.ReadFile(filepath.Join(acme, version, churnKey(i)))
-			if os.IsNotExist(err) { // two versions came meanwhile
+			text, err := os.ReadFile(filepath.Join(acme, in, churnKey(i)))
+			if os.IsNotExist(err) && version(t, acme) != in { // it was replaced and removed meanwhile
 				continue again
 			}
 			if err != nil {
@@ -81,6 +91,21 @@ again:
 			t.Fatal(err)
 		}
 		return rev
+	}
+}
+
+// read reads a file by its path as a program should. A path whose version is replaced and
+// removed while the path is resolved is missing for a moment. The error is of a path that is
+// missing in the version in use.
+func read(t *testing.T, acme, path string) ([]byte, error) {
+	t.Helper()
+	for {
+		in := version(t, acme)
+		text, err := os.ReadFile(filepath.Join(acme, path))
+		if os.IsNotExist(err) && version(t, acme) != in {
+			continue
+		}
+		return text, err
 	}
 }
 
@@ -114,7 +139,7 @@ func TestWrite_KilledWhileProgramsRead(t *testing.T) {
 			if seen < acknowledged {
 				t.Errorf("@%d is written, programs see @%d", acknowledged, seen)
 			}
-			if one, err := os.ReadFile(filepath.Join(acme, churnKey(0))); err == nil {
+			if one, err := read(t, acme, churnKey(0)); err == nil {
 				if rev, err := strconv.Atoi(string(one)); err != nil || rev < seen {
 					t.Errorf("a path says %q after @%d", one, seen)
 				}

@@ -107,7 +107,7 @@ func TestRecipe_SwitchOverFromTheSample(t *testing.T) {
 	check := func() *stelev1.CheckDriftResponse {
 		t.Helper()
 		order := &sinkstatev1.Order{Order: &sinkstatev1.Order_Check{Check: &stelev1.CheckDriftRequest{}}}
-		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 			reply, err := control.Ask(t.Context(), "parameterstore", order)
 			if err == nil && reply.Error == "" {
 				return reply.Check
@@ -118,7 +118,7 @@ func TestRecipe_SwitchOverFromTheSample(t *testing.T) {
 		}
 	}
 	check()
-	for deadline := time.Now().Add(20 * time.Second); puts(aws, base+"payment-service/api-key") == 0 || puts(aws, base+"payment-service/timeout") == 0; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); puts(aws, base+"payment-service/api-key") == 0 || puts(aws, base+"payment-service/timeout") == 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("what was adopted is not marked as the ledger's")
 		}

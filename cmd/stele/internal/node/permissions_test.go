@@ -141,7 +141,7 @@ func startConfined(t *testing.T) *confined {
 	}
 	srv.SetLoggerV2(c.violations, false, false, false)
 	srv.Start()
-	if !srv.ReadyForConnections(10 * time.Second) {
+	if !srv.ReadyForConnections(time.Minute) {
 		t.Fatal("the nats-server does not start")
 	}
 	c.natsServer = &natsServer{opts: opts, Server: srv}

@@ -36,7 +36,7 @@ func (s *natsServer) start(t *testing.T) {
 		t.Fatal(err)
 	}
 	srv.Start()
-	if !srv.ReadyForConnections(10 * time.Second) {
+	if !srv.ReadyForConnections(time.Minute) {
 		t.Fatal("the nats-server does not start")
 	}
 	s.Server, s.opts.Port = srv, opts.Port
@@ -205,7 +205,7 @@ func TestEdge_RecordsReads(t *testing.T) {
 
 func until(t *testing.T, what string, reached func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !reached(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !reached(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: it does not come", what)
 		}

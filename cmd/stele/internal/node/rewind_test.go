@@ -85,6 +85,7 @@ func TestRewind_NothingIsAcknowledged(t *testing.T) {
 	for range n {
 		w := generateRewind(r)
 		t.Run(w.String(), func(t *testing.T) {
+			t.Parallel()
 			defer func() {
 				if t.Failed() {
 					t.Logf("seed %d", seed)
@@ -233,7 +234,7 @@ func TestRewind_ProcessThatHasSeenMoreReportsIt(t *testing.T) {
 	until(t, "the other process shows it", func() bool {
 		all, err := behind.ledger.ListGateways(t.Context(), &stelev1.ListGatewaysRequest{})
 		if err != nil {
-			t.Fatal(err)
+			return false
 		}
 		for _, g := range all.Gateways {
 			if g.Address == ahead.grpc {
@@ -380,10 +381,12 @@ func (p *process) sees(t *testing.T, other *process) {
 func (p *process) signed(t *testing.T) {
 	t.Helper()
 	ctx := conn.AsTenant(t.Context(), "acme")
-	head, err := p.ledger.GetHead(ctx, &stelev1.GetHeadRequest{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	var head *stelev1.GetHeadResponse
+	until(t, "the head", func() (answered bool) {
+		var err error
+		head, err = p.ledger.GetHead(ctx, &stelev1.GetHeadRequest{})
+		return err == nil
+	})
 	until(t, "a checkpoint", func() bool {
 		_, err := p.proof.GetCheckpoint(ctx, &stelev1.GetCheckpointRequest{CoversRevision: head.Snapshot.Revision})
 		return err == nil
@@ -392,10 +395,12 @@ func (p *process) signed(t *testing.T) {
 
 func (p *process) position(t *testing.T) uint64 {
 	t.Helper()
-	st, err := p.ledger.GetStatus(conn.AsTenant(t.Context(), "acme"), &stelev1.GetStatusRequest{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	var st *stelev1.GetStatusResponse
+	until(t, "the status", func() (answered bool) {
+		var err error
+		st, err = p.ledger.GetStatus(conn.AsTenant(t.Context(), "acme"), &stelev1.GetStatusRequest{})
+		return err == nil
+	})
 	return st.Journal.GetPosition()
 }
 

@@ -96,6 +96,7 @@ func TestHTTP_OneAddressLeavesConnections(t *testing.T) {
 	n, _ := startWeb(t, conn.Config{})
 	const all, most, made = 256, 192, 300
 	refused := make(chan struct{}, made)
+	deadline := time.After(9 * time.Second) // before the server gives up those that send nothing, after 10 s
 	for range made {
 		c, err := net.Dial("tcp", n.HTTP())
 		if err != nil {
@@ -107,7 +108,6 @@ func TestHTTP_OneAddressLeavesConnections(t *testing.T) {
 			refused <- struct{}{}
 		}()
 	}
-	deadline := time.After(5 * time.Second) // before the server gives up those that send nothing
 	for i := range made - most {
 		select {
 		case <-refused:
@@ -116,7 +116,7 @@ func TestHTTP_OneAddressLeavesConnections(t *testing.T) {
 		}
 	}
 	other := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
-	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DialContext: other.DialContext, DisableKeepAlives: true}}
+	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DialContext: other.DialContext, DisableKeepAlives: true}}
 	resp, err := client.Get("http://" + n.HTTP() + "/healthz")
 	if err != nil {
 		t.Fatalf("another address, with %d connections of %d in use: %v", most, all, err)
