@@ -112,7 +112,8 @@ func (k *Kind) SetAside(path string, log *slog.Logger, why error) error {
 	case errors.Is(err, os.ErrNotExist): // it was set aside before
 		return nil
 	case err != nil:
-		return fmt.Errorf("set %s aside, which is damaged (%v): %w", k.Name, why, err)
+		// It does not wrap why: callers handle damage.
+		return fmt.Errorf("set %s aside, which is damaged (%s): %w", k.Name, fmt.Sprint(why), err)
 	}
 	log.Error(k.Name+" file set aside; it will be rebuilt from the journal", "file", path, "aside", aside, "reason", why)
 	return nil
