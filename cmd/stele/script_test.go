@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +26,10 @@ func TestCommandLine(t *testing.T) {
 			env.Setenv("ADDRESS", porttest.Free(t, 1)[0]) // for a server that is started again
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": await},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": await, "until": until},
+		// A command that never ends is killed, and every goroutine printed, long before the
+		// tests time out: the slowest script takes a minute on two busy processors.
+		Deadline: time.Now().Add(15 * time.Minute),
 	})
 }
 
@@ -38,4 +42,16 @@ func await(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	}
 	ts.Fatalf("%s does not hold %q", args[0], text)
+}
+
+// until runs a command until it succeeds and its output matches a regular expression:
+// until PATTERN COMMAND [ARGUMENT]...
+func until(ts *testscript.TestScript, _ bool, args []string) {
+	pattern := regexp.MustCompile("(?m)" + args[0])
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if err := ts.Exec(args[1], args[2:]...); err == nil && pattern.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+	}
+	ts.Fatalf("%s does not print %q", strings.Join(args[1:], " "), args[0])
 }

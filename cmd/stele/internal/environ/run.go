@@ -23,7 +23,8 @@ const grace = 10 * time.Second
 
 // Run runs the command with the variables, which override the caller's own of the same
 // name, until it ends, and returns its exit code: 128 plus the signal's number if a
-// signal ended it. Signals on the channel signals are forwarded to it. When changed
+// signal ended it. Signals on the channel signals are forwarded to it; one that asks it to end
+// while it is stopped to start again ends Run as well. When changed
 // brings other variables, and no more of them for half a second, the command is stopped
 // (SIGTERM, and SIGKILL ten seconds later) and started with them; a nil changed never
 // does. When ctx is done the command is stopped and ctx's error returned.
@@ -54,13 +55,14 @@ func runOnce(ctx context.Context, argv, vars []string, changed <-chan []string, 
 	go func() { ended <- cmd.Wait() }()
 	var quiet <-chan time.Time // set while changes settle
 	var first time.Time        // when the first of them came
+	var asked bool             // to end, by a signal that came while it was stopped to start again
 	for {
 		select {
 		case err := <-ended:
 			switch {
 			case ctx.Err() != nil:
 				return 0, nil, ctx.Err()
-			case next != nil && quiet == nil:
+			case next != nil && quiet == nil && !asked:
 				return 0, next, nil
 			}
 			code, err := exitCode(cmd, err)
@@ -82,6 +84,9 @@ func runOnce(ctx context.Context, argv, vars []string, changed <-chan []string, 
 			}
 			stop()
 		case s := <-signals:
+			if running.Err() != nil && (s == os.Interrupt || s == syscall.SIGTERM || s == syscall.SIGQUIT) {
+				asked = true
+			}
 			// It fails only where the command has just ended.
 			_ = cmd.Process.Signal(s)
 		}

@@ -117,3 +117,26 @@ func TestRun_PassesSignals(t *testing.T) {
 		t.Errorf("error is %v", err)
 	}
 }
+
+// A signal that comes while the command is stopped to start again is not lost with it.
+func TestRun_SignalDuringRestart(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "log")
+	t.Setenv("LOG", log)
+	changed, signals := make(chan []string), make(chan os.Signal, 1)
+	done := make(chan int, 1)
+	go func() {
+		script := `trap 'echo interrupted >>$LOG; exit 6' INT; trap 'echo stop >>$LOG' TERM; echo start $V >>$LOG; [ $V = 2 ] && exit 5; while :; do sleep 0.01; done`
+		code, err := Run(t.Context(), []string{"sh", "-c", script}, []string{"V=1"}, changed, signals)
+		if err != nil {
+			t.Error(err)
+		}
+		done <- code
+	}()
+	await(t, log, "start 1")
+	changed <- []string{"V=2"}
+	await(t, log, "stop")
+	signals <- os.Interrupt
+	if code := <-done; code != 6 {
+		t.Errorf("exit code is %d, want the interrupted command's", code)
+	}
+}
