@@ -22,18 +22,52 @@ type Control struct {
 	Replica *replica.Replica
 }
 
+// silence is how long the owner of a sink may send nothing while it carries out an order: it
+// sends a reply every beat. An owner that dies, or loses the lease before it reads the order,
+// sends none.
+const (
+	beat    = 2 * time.Second
+	silence = 10 * time.Second
+)
+
+// RepliesIn is how many replies an order that takes so long gets.
+func RepliesIn(d time.Duration) int { return int(d/beat) + 1 }
+
 // Ask sends an order to the process that writes to the sink, and returns its
 // answer, which may be an error. The error is ledger.ErrUnavailable when no process
-// does, or when it does not answer before ctx ends.
+// does, when the one that does is silent for ten seconds, or when it does not answer before
+// ctx ends: the order may have been carried out.
 func (c *Control) Ask(ctx context.Context, sink string, order *sinkstatev1.Order) (*sinkstatev1.Reply, error) {
 	body, err := proto.Marshal(order)
 	if err != nil {
 		return nil, fmt.Errorf("encode an order for sink %s: %w", sink, err)
 	}
-	m, err := c.Conn.RequestWithContext(ctx, orderSubject(sink), body)
+	inbox := c.Conn.NewInbox()
+	replies, err := c.Conn.SubscribeSync(inbox)
+	if err != nil {
+		return nil, fmt.Errorf("%w: ask the owner of sink %s: %w", ledger.ErrUnavailable, sink, err)
+	}
+	defer replies.Unsubscribe() // fails only when the connection is closed
+	if err := c.Conn.PublishRequest(orderSubject(sink), inbox, body); err != nil {
+		return nil, fmt.Errorf("%w: ask the owner of sink %s: %w", ledger.ErrUnavailable, sink, err)
+	}
+	for {
+		reply, err := nextReply(ctx, sink, replies)
+		if err != nil || !reply.Working {
+			return reply, err
+		}
+	}
+}
+
+func nextReply(ctx context.Context, sink string, replies *nats.Subscription) (*sinkstatev1.Reply, error) {
+	wait, cancel := context.WithTimeout(ctx, silence)
+	defer cancel()
+	m, err := replies.NextMsgWithContext(wait)
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		return nil, fmt.Errorf("%w: no process writes to sink %s now: run one with the role projector", ledger.ErrUnavailable, sink)
+	case err != nil && ctx.Err() == nil && wait.Err() != nil:
+		return nil, fmt.Errorf("%w: the owner of sink %s has sent nothing for %s: it may have ended, or another process may have taken over; try again", ledger.ErrUnavailable, sink, silence)
 	case err != nil:
 		return nil, fmt.Errorf("%w: ask the owner of sink %s: %w", ledger.ErrUnavailable, sink, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/stelehq/stele/internal/ledger"
@@ -23,7 +24,7 @@ const (
 func orderSubject(sink string) string { return strings.TrimSuffix(OrderSubjects, "*") + sink }
 
 // ordersWaiting is how many orders may arrive before the first of them is read; more are
-// dropped.
+// dropped, which who asks notices by the silence.
 const ordersWaiting = 256
 
 var (
@@ -46,7 +47,8 @@ func (wr *writer) call(ctx context.Context, do func()) error {
 }
 
 // serveOrders answers the requests of other processes, and of this one, to the owner of
-// the sink. The returned function ends that, and waits.
+// the sink. The returned function ends that, and waits: orders that have arrived are answered
+// with errNotHeld.
 func (r *runner) serveOrders(ctx context.Context) (stop func(), err error) {
 	// A channel, not a callback: Unsubscribe does not wait for a callback that begins.
 	orders := make(chan *nats.Msg, ordersWaiting)
@@ -55,6 +57,7 @@ func (r *runner) serveOrders(ctx context.Context) (stop func(), err error) {
 		return nil, fmt.Errorf("listen to orders for sink %s: %w", r.name, err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
+	unsubscribed := make(chan struct{})
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		for {
@@ -62,14 +65,18 @@ func (r *runner) serveOrders(ctx context.Context) (stop func(), err error) {
 			case m := <-orders:
 				// Each in a goroutine of its own: a check may take minutes.
 				serving.Go(func() { r.answer(ctx, m) })
-			case <-ctx.Done():
+			case <-unsubscribed:
+				for len(orders) > 0 {
+					r.answer(ctx, <-orders)
+				}
 				return
 			}
 		}
 	})
 	return func() {
-		_ = sub.Unsubscribe() // fails only when the connection is closed
 		cancel()
+		_ = sub.Unsubscribe() // fails only when the connection is closed
+		close(unsubscribed)
 		serving.Wait()
 	}, nil
 }
@@ -79,12 +86,43 @@ func (r *runner) answer(ctx context.Context, m *nats.Msg) {
 	reply := &sinkstatev1.Reply{}
 	err := proto.Unmarshal(m.Data, &order)
 	if err == nil {
+		done := r.sayWorking(m)
 		err = r.handle(ctx, &order, reply)
+		done()
+	}
+	if err != nil && ctx.Err() != nil {
+		err = errNotHeld
 	}
 	if err != nil {
 		var invalid *ledger.InvalidError
 		reply = &sinkstatev1.Reply{Error: err.Error(), Invalid: errors.As(err, &invalid)}
 	}
+	r.respond(m, reply)
+}
+
+// sayWorking sends replies that the order is being carried out, until done is called.
+func (r *runner) sayWorking(m *nats.Msg) (done func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var saying sync.WaitGroup
+	saying.Go(func() {
+		tick := time.NewTicker(beat)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				r.respond(m, &sinkstatev1.Reply{Working: true})
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return func() {
+		cancel()
+		saying.Wait()
+	}
+}
+
+func (r *runner) respond(m *nats.Msg, reply *sinkstatev1.Reply) {
 	body, err := proto.Marshal(reply)
 	if err != nil {
 		r.log.Error("encode the answer to an order", "error", err)

@@ -297,6 +297,20 @@ const (
 	maxWebHeader      = 64 << 10
 )
 
+// AwaitReplica waits until the replica has followed the journal to its end once, or ctx ends.
+// Reads before that are refused as unavailable.
+func (n *Node) AwaitReplica(ctx context.Context) {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !n.replica.Ready() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // Run serves until ctx ends or a part fails, and closes the node.
 func (n *Node) Run(ctx context.Context) error {
 	defer n.close()

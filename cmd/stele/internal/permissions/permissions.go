@@ -134,7 +134,7 @@ func (p Plan) grant(u *User, role string) {
 		ask()
 		publish(journal.Sinks.RightsToAppend(), journal.Parked.RightsToAppend(), journal.Parked.RightsToRemove(), []string{projector.HeartbeatSubjects})
 		u.Subscribe.Allow = append(u.Subscribe.Allow, projector.OrderSubjects, projector.HeartbeatSubjects)
-		u.Responses = &Response{Max: 1, Expires: fmt.Sprintf("%.0fh", checksLast.Hours())}
+		u.Responses = &Response{Max: projector.RepliesIn(checksLast), Expires: fmt.Sprintf("%.0fh", checksLast.Hours())}
 	default:
 		panic("permissions: no role " + role)
 	}

@@ -386,20 +386,22 @@ func (*Order_Check) isOrder_Order() {}
 
 func (*Order_Resolve) isOrder_Order() {}
 
-// Reply answers an Order.
+// Reply answers an Order. The owner sends one every few seconds until it has carried out the order.
 type Reply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Empty if the order was carried out.
 	Error string `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
 	// The error is the caller's.
-	Invalid       bool                     `protobuf:"varint,2,opt,name=invalid,proto3" json:"invalid,omitempty"`
-	Status        *v1.SinkStatus           `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"`
-	Drift         *v1.ListDriftResponse    `protobuf:"bytes,4,opt,name=drift,proto3" json:"drift,omitempty"`
-	Replay        *v1.ReplayResponse       `protobuf:"bytes,5,opt,name=replay,proto3" json:"replay,omitempty"`
-	Retry         *v1.RetryResponse        `protobuf:"bytes,6,opt,name=retry,proto3" json:"retry,omitempty"`
-	Skip          *v1.SkipResponse         `protobuf:"bytes,7,opt,name=skip,proto3" json:"skip,omitempty"`
-	Check         *v1.CheckDriftResponse   `protobuf:"bytes,8,opt,name=check,proto3" json:"check,omitempty"`
-	Resolve       *v1.ResolveDriftResponse `protobuf:"bytes,9,opt,name=resolve,proto3" json:"resolve,omitempty"`
+	Invalid bool                     `protobuf:"varint,2,opt,name=invalid,proto3" json:"invalid,omitempty"`
+	Status  *v1.SinkStatus           `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"`
+	Drift   *v1.ListDriftResponse    `protobuf:"bytes,4,opt,name=drift,proto3" json:"drift,omitempty"`
+	Replay  *v1.ReplayResponse       `protobuf:"bytes,5,opt,name=replay,proto3" json:"replay,omitempty"`
+	Retry   *v1.RetryResponse        `protobuf:"bytes,6,opt,name=retry,proto3" json:"retry,omitempty"`
+	Skip    *v1.SkipResponse         `protobuf:"bytes,7,opt,name=skip,proto3" json:"skip,omitempty"`
+	Check   *v1.CheckDriftResponse   `protobuf:"bytes,8,opt,name=check,proto3" json:"check,omitempty"`
+	Resolve *v1.ResolveDriftResponse `protobuf:"bytes,9,opt,name=resolve,proto3" json:"resolve,omitempty"`
+	// The owner is still carrying out the order: another reply follows.
+	Working       bool `protobuf:"varint,10,opt,name=working,proto3" json:"working,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -497,6 +499,13 @@ func (x *Reply) GetResolve() *v1.ResolveDriftResponse {
 	return nil
 }
 
+func (x *Reply) GetWorking() bool {
+	if x != nil {
+		return x.Working
+	}
+	return false
+}
+
 var File_sinkstate_v1_sinkstate_proto protoreflect.FileDescriptor
 
 const file_sinkstate_v1_sinkstate_proto_rawDesc = "" +
@@ -529,7 +538,7 @@ const file_sinkstate_v1_sinkstate_proto_rawDesc = "" +
 	"\x04skip\x18\x06 \x01(\v2\x15.stele.v1.SkipRequestH\x00R\x04skip\x123\n" +
 	"\x05check\x18\a \x01(\v2\x1b.stele.v1.CheckDriftRequestH\x00R\x05check\x129\n" +
 	"\aresolve\x18\b \x01(\v2\x1d.stele.v1.ResolveDriftRequestH\x00R\aresolveB\a\n" +
-	"\x05order\"\x93\x03\n" +
+	"\x05order\"\xad\x03\n" +
 	"\x05Reply\x12\x14\n" +
 	"\x05error\x18\x01 \x01(\tR\x05error\x12\x18\n" +
 	"\ainvalid\x18\x02 \x01(\bR\ainvalid\x12,\n" +
@@ -539,7 +548,9 @@ const file_sinkstate_v1_sinkstate_proto_rawDesc = "" +
 	"\x05retry\x18\x06 \x01(\v2\x17.stele.v1.RetryResponseR\x05retry\x12*\n" +
 	"\x04skip\x18\a \x01(\v2\x16.stele.v1.SkipResponseR\x04skip\x122\n" +
 	"\x05check\x18\b \x01(\v2\x1c.stele.v1.CheckDriftResponseR\x05check\x128\n" +
-	"\aresolve\x18\t \x01(\v2\x1e.stele.v1.ResolveDriftResponseR\aresolveBFZDgithub.com/stelehq/stele/internal/projector/sinkstate/v1;sinkstatev1b\x06proto3"
+	"\aresolve\x18\t \x01(\v2\x1e.stele.v1.ResolveDriftResponseR\aresolve\x12\x18\n" +
+	"\aworking\x18\n" +
+	" \x01(\bR\aworkingBFZDgithub.com/stelehq/stele/internal/projector/sinkstate/v1;sinkstatev1b\x06proto3"
 
 var (
 	file_sinkstate_v1_sinkstate_proto_rawDescOnce sync.Once

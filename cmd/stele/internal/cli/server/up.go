@@ -27,6 +27,8 @@ const (
 	// sessionTTL is how long a user of the console is logged in by the link.
 	sessionTTL   = 12 * time.Hour
 	localContext = "local"
+	// announceAfter is how long stele up waits for its replica before it announces itself.
+	announceAfter = 10 * time.Second
 )
 
 func UpCommand() *cobra.Command {
@@ -114,6 +116,11 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 	if err != nil {
 		return err
 	}
+	// Whoever reads right after the announcement is answered. A replica that is built again from
+	// a long journal takes longer, and readers are told so.
+	soon, cancel := context.WithTimeout(ctx, announceAfter)
+	n.AwaitReplica(soon)
+	cancel()
 	file := filepath.Join(data, "token")
 	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
 		return fmt.Errorf("write the token: %w", err)
