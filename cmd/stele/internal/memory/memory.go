@@ -20,12 +20,6 @@ import (
 	"github.com/stelehq/stele/internal/budget"
 )
 
-// GCPercent is how much the heap may grow between two collections, in percent of what
-// was alive after the last one, while that stays below the limit. A gateway has a small
-// live heap and allocates some kilobytes per call: with Go's default of 100 it would
-// collect many times per second.
-const GCPercent = 400
-
 // Shares of the memory that a process may use of its surroundings, when neither a flag
 // nor GOMEMLIMIT sets a limit.
 const (
@@ -63,7 +57,7 @@ func Set(flag Size) (Limit, error) {
 	}
 	debug.SetMemoryLimit(l.Bytes)
 	if _, set := os.LookupEnv("GOGC"); !set && l.Bytes != math.MaxInt64 {
-		debug.SetGCPercent(GCPercent)
+		adjust()
 	}
 	return l, nil
 }
