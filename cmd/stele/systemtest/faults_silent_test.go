@@ -84,11 +84,11 @@ func TestSilentServer_IsolatedLeader(t *testing.T) {
 			m.start(t)
 		}
 		untilUp(t, ctx, m.ledger.Commit, settingOf(fmt.Sprint(time.Now().UnixNano())))
-		elected := nodes.watchElection(t, leader)
-		nodes.isolate(l, leader)
 		began := time.Now()
+		nodes.isolate(l, leader)
 		untilUp(t, ctx, m.ledger.Commit, settingOf(fmt.Sprint(time.Now().UnixNano())))
-		took, election := time.Since(began), elected(began)
+		took := time.Since(began)
+		election := nodes.election(t, leader, began)
 		if took > election+bound {
 			t.Errorf("isolation of %s: the first write took %s, and the election %s of it", leader.name, took, election)
 		}
@@ -133,11 +133,11 @@ func (c *cluster) measure(t *testing.T, ctx context.Context, m *member, outages 
 			if i >= 3 {
 				s = c.servers[i-3]
 			}
-			elected := c.watchElection(t, s)
-			f.begin(t, s)
 			began := time.Now()
+			f.begin(t, s)
 			untilUp(t, ctx, m.ledger.Commit, settingOf(fmt.Sprint(time.Now().UnixNano())))
-			took, election := time.Since(began), elected(began)
+			took := time.Since(began)
+			election := c.election(t, s, began)
 			if took > election+bound {
 				t.Errorf("%s of %s: the first write took %s, and the election %s of it", f.name, s.name, took, election)
 			}
@@ -153,9 +153,9 @@ func (c *cluster) measure(t *testing.T, ctx context.Context, m *member, outages 
 	}
 }
 
-// watchElection watches for a leader other than this server. The returned function waits for it
-// and returns how long after a time it was there.
-func (c *cluster) watchElection(t *testing.T, failing *natsServer) func(time.Time) time.Duration {
+// election is how long after a time the servers other than this one elected the stream's leader,
+// zero if they have not elected one since.
+func (c *cluster) election(t *testing.T, failing *natsServer, began time.Time) time.Duration {
 	t.Helper()
 	var urls []string
 	for _, s := range c.servers {
@@ -167,21 +167,19 @@ func (c *cluster) watchElection(t *testing.T, failing *natsServer) func(time.Tim
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer nc.Close()
 	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(100*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := make(chan time.Time, 1)
-	name := failing.name
-	go func() {
-		defer nc.Close()
-		for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-			s, err := js.Stream(t.Context(), "STELE")
-			if err == nil && s.CachedInfo().Cluster.Leader != "" && s.CachedInfo().Cluster.Leader != name {
-				break
-			}
+	var since time.Time
+	await(t, "the other servers know a leader", func() bool {
+		s, err := js.Stream(t.Context(), "STELE")
+		if err != nil || s.CachedInfo().Cluster.LeaderSince == nil {
+			return false
 		}
-		found <- time.Now()
-	}()
-	return func(began time.Time) time.Duration { return (<-found).Sub(began) }
+		since = *s.CachedInfo().Cluster.LeaderSince
+		return true
+	})
+	return max(since.Sub(began), 0)
 }

@@ -53,7 +53,9 @@ func (j *Journal) append(ctx context.Context, expected ledger.Sequence, record [
 	try, cancel := context.WithTimeout(ctx, appendTimeout)
 	defer cancel()
 	seq, err := j.send(try, message(subject, expected, record))
-	j.connection.answered(&j.connection.writes, began, err == nil || errors.Is(err, ErrConflict))
+	if !errors.Is(err, errInFlight) { // which an isolated leader answers as well: it keeps what it could not store
+		j.connection.answered(&j.connection.writes, began, err == nil || errors.Is(err, ErrConflict))
+	}
 	if try.Err() != nil && err != nil {
 		j.connection.leaveSilent(ctx)
 	}

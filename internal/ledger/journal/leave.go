@@ -17,11 +17,10 @@ import (
 const pongTimeout = time.Second
 
 // strandedAfter is how long the server of the connection may serve no append, or not know where
-// the journal ends, until another one is chosen. A server that is cut off from the others still
-// answers pings, and so does a healthy one while NATS elects a leader: to leave that one costs
-// some milliseconds. leaveAgainAfter is the time until a server is left again for the same reason:
-// longer than NATS takes to elect a leader. They are variables for tests.
-var strandedAfter, leaveAgainAfter = 3 * time.Second, 10 * time.Second
+// the journal ends, until another one is chosen, and again until that one is left. A server that
+// is cut off from the others still answers pings, and so does a healthy one while NATS elects a
+// leader: to leave that one costs some milliseconds. It is a variable for tests.
+var strandedAfter = 3 * time.Second
 
 // isolatedAfter is how long the leader of a stream may not hear from a majority of the stream's
 // servers until its answers count no longer. Servers elect another leader at the earliest 4
@@ -37,10 +36,12 @@ func isolated(info *jetstream.StreamInfo) bool {
 	if info.Cluster == nil {
 		return false
 	}
+	// A server that a leader has not heard from since it leads has been active for 0.
+	since := info.Cluster.LeaderSince
+	elected := since == nil || info.TimeStamp.Sub(*since) < isolatedAfter
 	heard := 1
 	for _, r := range info.Cluster.Replicas {
-		// A server that a new leader has not heard from yet has been active for 0.
-		if r.Active < isolatedAfter && (r.Active > 0 || !r.Offline) {
+		if r.Active < isolatedAfter && (r.Active > 0 || elected && !r.Offline) {
 			heard++
 		}
 	}
@@ -54,24 +55,21 @@ type connection struct {
 	only bool // the server is embedded, so no other can be chosen
 
 	writes, reads service
-	// leftStranded and leftIsolated are when a server was last left because it has served
-	// nothing, and because it is an isolated leader.
-	leftStranded, leftIsolated atomic.Int64
+	// left is when a server was last left, in nanoseconds of the Unix time.
+	left atomic.Int64
 }
 
 // leaveIsolated connects to another server if the connection's server is an isolated leader.
 func (c *connection) leaveIsolated(leader string) {
 	if leader == c.nc.ConnectedServerName() {
-		c.leaveOnce(&c.leftIsolated, "the nats-server leads the journal, and does not hear from the others")
+		c.leaveUseless("the nats-server leads the journal, and does not hear from the others")
 	}
 }
 
-// leaveOnce connects to another server, unless it has done that within leaveAgainAfter. last is when
-// it did, in nanoseconds of the Unix time. If no majority of the servers runs, every one is left
-// after that time.
-func (c *connection) leaveOnce(last *atomic.Int64, why string) {
-	now, left := time.Now().UnixNano(), last.Load()
-	if now-left > int64(leaveAgainAfter) && last.CompareAndSwap(left, now) {
+// leaveUseless connects to another server, unless one was left within strandedAfter. If no majority
+// of the servers runs, every one is left after that time.
+func (c *connection) leaveUseless(why string) {
+	if left := c.left.Load(); time.Now().UnixNano()-left > int64(strandedAfter) && c.left.CompareAndSwap(left, time.Now().UnixNano()) {
 		c.leave(why)
 	}
 }
@@ -85,6 +83,7 @@ func (c *connection) leaveSilent(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, pongTimeout)
 	defer cancel()
 	if err := c.nc.FlushWithContext(ctx); errors.Is(err, context.DeadlineExceeded) {
+		c.left.Store(time.Now().UnixNano())
 		c.leave("the nats-server does not answer")
 	}
 }
@@ -99,7 +98,7 @@ func (c *connection) answered(of *service, began time.Time, served bool) {
 		}
 	case c.only || c.nc.Status() != nats.CONNECTED:
 	case of.failed(began) > strandedAfter:
-		c.leaveOnce(&c.leftStranded, "the nats-server is connected, and has served no request for some seconds")
+		c.leaveUseless("the nats-server is connected, and has served no request for some seconds")
 	}
 }
 

@@ -74,16 +74,12 @@ func (s *stranded) write(ctx context.Context) error {
 	return err
 }
 
-func leaveAfter(t *testing.T, first, again time.Duration) {
-	wasFirst, wasAgain := strandedAfter, leaveAgainAfter
-	strandedAfter, leaveAgainAfter = first, again
-	t.Cleanup(func() { strandedAfter, leaveAgainAfter = wasFirst, wasAgain })
-}
-
 // A server that answers pings and does not reach the journal, like one that is cut off from the
 // others of its cluster, is left for another one.
 func TestJournal_LeavesAServerThatDoesNotReachIt(t *testing.T) {
-	leaveAfter(t, 100*time.Millisecond, 0)
+	was := strandedAfter
+	strandedAfter = 100 * time.Millisecond
+	t.Cleanup(func() { strandedAfter = was })
 	s := newStranded(t)
 	for name, serves := range map[string]func(context.Context) error{
 		"writes": s.write,
@@ -104,21 +100,18 @@ func TestJournal_LeavesAServerThatDoesNotReachIt(t *testing.T) {
 	}
 }
 
-// While NATS elects a leader no server serves a request, so that they are not left again and again.
-func TestJournal_LeavesAServerOnce(t *testing.T) {
-	leaveAfter(t, 10*time.Millisecond, time.Hour)
+// While NATS elects a leader no server serves a request, so that one is not left right after
+// another.
+func TestJournal_LeavesOneServerAtATime(t *testing.T) {
+	was := strandedAfter
+	strandedAfter = 10 * time.Millisecond
+	t.Cleanup(func() { strandedAfter = was })
 	s := newStranded(t)
 	s.strand(t)
+	s.connection.left.Store(time.Now().Add(time.Hour).UnixNano())
+	reconnects := s.nc.Stats().Reconnects
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	for s.write(ctx) != nil {
-		if ctx.Err() != nil {
-			t.Fatal("the connection stays at the server that does not reach the journal")
-		}
-		time.Sleep(time.Millisecond)
-	}
-	s.strand(t)
-	reconnects := s.nc.Stats().Reconnects
 	for range 100 {
 		if s.write(ctx) == nil {
 			t.Fatal("it was written by way of a server that does not reach the journal")
@@ -126,7 +119,14 @@ func TestJournal_LeavesAServerOnce(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	if s.nc.Stats().Reconnects != reconnects {
-		t.Error("the server was left again")
+		t.Error("the server was left right after another")
+	}
+	s.connection.left.Store(0)
+	for s.write(ctx) != nil {
+		if ctx.Err() != nil {
+			t.Fatal("the connection stays at the server that does not reach the journal")
+		}
+		time.Sleep(time.Millisecond)
 	}
 }
 
@@ -164,19 +164,23 @@ func TestIsolated(t *testing.T) {
 	unheard, gone := jetstream.PeerInfo{}, jetstream.PeerInfo{Offline: true}
 	for _, test := range []struct {
 		name   string
+		leads  time.Duration        // for how long
 		others []jetstream.PeerInfo // than the leader
 		want   bool
 	}{
-		{"one server", nil, false},
-		{"both others", []jetstream.PeerInfo{heard, heard}, false},
-		{"one of two", []jetstream.PeerInfo{heard, silent}, false},
-		{"none of two", []jetstream.PeerInfo{silent, silent}, true},
-		{"a new leader", []jetstream.PeerInfo{unheard, silent}, false},
-		{"a new leader, and a server that is down since before", []jetstream.PeerInfo{gone, silent}, true},
-		{"one of four", []jetstream.PeerInfo{heard, silent, silent, silent}, true},
-		{"two of four", []jetstream.PeerInfo{heard, heard, silent, silent}, false},
+		{"one server", time.Hour, nil, false},
+		{"both others", time.Hour, []jetstream.PeerInfo{heard, heard}, false},
+		{"one of two", time.Hour, []jetstream.PeerInfo{heard, silent}, false},
+		{"none of two", time.Hour, []jetstream.PeerInfo{silent, silent}, true},
+		{"a new leader", time.Second, []jetstream.PeerInfo{unheard, silent}, false},
+		{"a new leader, and a server that is down since before", time.Second, []jetstream.PeerInfo{gone, silent}, true},
+		{"a leader that has not heard from any since it leads", isolatedAfter, []jetstream.PeerInfo{unheard, unheard}, true},
+		{"one of four", time.Hour, []jetstream.PeerInfo{heard, silent, silent, silent}, true},
+		{"two of four", time.Hour, []jetstream.PeerInfo{heard, heard, silent, silent}, false},
 	} {
-		info := &jetstream.StreamInfo{Cluster: &jetstream.ClusterInfo{}}
+		now := time.Now()
+		since := now.Add(-test.leads)
+		info := &jetstream.StreamInfo{TimeStamp: now, Cluster: &jetstream.ClusterInfo{LeaderSince: &since}}
 		for _, other := range test.others {
 			info.Cluster.Replicas = append(info.Cluster.Replicas, &other)
 		}

@@ -78,13 +78,17 @@ func sendError(err error) error {
 	return fmt.Errorf("%w: %s", ledger.ErrUnknownOutcome, err.Error())
 }
 
+// errInFlight is a conflict with a message of the subject that is not stored yet.
+var errInFlight = fmt.Errorf("%w (its message is not stored yet)", ErrConflict)
+
 // refusal translates an error code of JetStream. The listed codes mean that nothing was
 // stored.
 func refusal(code int) error {
 	switch code {
-	case 10071, // another last sequence
-		10164: // a message of the subject is in flight
+	case 10071: // another last sequence
 		return ErrConflict
+	case 10164:
+		return errInFlight
 	case 10163, // the guard cannot be checked yet
 		10008, // the cluster has no leader
 		10009, // not the leader
