@@ -71,7 +71,7 @@ func TestServeOrders_StopWaits(t *testing.T) {
 	}
 }
 
-// An order that arrives while its sink changes hands is answered: nobody else would.
+// An order that arrives while its sink changes hands is answered, because no other process has it.
 func TestServeOrders_AnswersWhatHasArrived(t *testing.T) {
 	node := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
 	r := &runner{target: &target{p: &Projector{cfg: Config{Conn: node.Conn}}, name: "store", log: slog.New(slog.DiscardHandler)}}

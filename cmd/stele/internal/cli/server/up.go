@@ -116,8 +116,8 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 	if err != nil {
 		return err
 	}
-	// Whoever reads right after the announcement is answered. A replica that is built again from
-	// a long journal takes longer, and readers are told so.
+	// A read right after the announcement is answered. A replica that is built again from a long
+	// journal takes longer: reads fail until it is there, and the errors say so.
 	soon, cancel := context.WithTimeout(ctx, announceAfter)
 	n.AwaitReplica(soon)
 	cancel()
