@@ -24,7 +24,7 @@ const (
 func orderSubject(sink string) string { return strings.TrimSuffix(OrderSubjects, "*") + sink }
 
 // ordersWaiting is how many orders may arrive before the first of them is read; more are
-// dropped, which who asks notices by the silence.
+// dropped, and their callers notice the silence.
 const ordersWaiting = 256
 
 var (
