@@ -144,6 +144,14 @@ func setInherited(t Tenant, s State, to Revision, within Prefix, selected func(K
 		case was.Base.Inherited() && strings.HasPrefix(string(was.Value), `{"$secret":`):
 			return Invalid("prefix", fmt.Sprintf("%s was a secret of %s, which cannot be copied: roll back %s as well, or all keys", key, was.Base.Tenant, BasesKey))
 		}
+		now, err := s.Version(key, s.Head().Revision)
+		if err != nil {
+			return err
+		}
+		if now.Value.Equal(was.Value) { // the own value is what was inherited then
+			delete(own, key)
+			continue
+		}
 		own[key] = Change{Key: key, Value: was.Value}
 	}
 	return nil

@@ -20,7 +20,7 @@ const TreeSubject = "stele.tree.v1"
 const (
 	// catchUpTimeout is how long a process may take until its tree has the commits that the
 	// journal has, and askTimeout how long a backup waits for the answer.
-	catchUpTimeout = 5 * time.Second
+	catchUpTimeout = 4 * time.Second
 	askTimeout     = 10 * time.Second
 	// answersAtOnce is how many questions a process answers at a time. As many more wait, which
 	// are answered before their askTimeout, and any others are refused.
