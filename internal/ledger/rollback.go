@@ -111,7 +111,7 @@ func restored(t Tenant, s State, to Revision, within Prefix, selected func(Key) 
 // the restored revision, because they inherit another value now.
 func setInherited(t Tenant, s State, to Revision, within Prefix, selected func(Key) bool, own map[Key]Change) error {
 	effective := s.Effective()
-	seen := make(map[Key]Version) // in the restored revision, of all keys that may differ from it
+	seen := make(map[Key]Version) // in the restored revision, of the keys that readers see differently now
 	for d, err := range effective.Diff(s.Head().Revision, to, within, "") {
 		if err != nil {
 			return err
@@ -124,12 +124,18 @@ func setInherited(t Tenant, s State, to Revision, within Prefix, selected func(K
 		if _, differs := seen[key]; differs || !ch.Delete {
 			continue
 		}
-		// Readers see the restored value now, but only until the tenant's own one is deleted.
+		// The tenant's own value is the restored one. It stays, unless the inherited one is the same.
 		was, err := effective.Version(key, to)
 		if err != nil {
 			return err
 		}
-		seen[key] = was
+		inherited, err := effective.Inherited(key)
+		if err != nil {
+			return err
+		}
+		if !inherited.Value.Equal(was.Value) {
+			delete(own, key)
+		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(seen)) {
 		was := seen[key]
@@ -143,14 +149,6 @@ func setInherited(t Tenant, s State, to Revision, within Prefix, selected func(K
 			return Invalid("prefix", fmt.Sprintf("%s was not set in %s%s, and is inherited now: roll back %s as well, or all keys", key, t, to, BasesKey))
 		case was.Base.Inherited() && strings.HasPrefix(string(was.Value), `{"$secret":`):
 			return Invalid("prefix", fmt.Sprintf("%s was a secret of %s, which cannot be copied: roll back %s as well, or all keys", key, was.Base.Tenant, BasesKey))
-		}
-		now, err := s.Version(key, s.Head().Revision)
-		if err != nil {
-			return err
-		}
-		if now.Value.Equal(was.Value) { // the own value is what was inherited then
-			delete(own, key)
-			continue
 		}
 		own[key] = Change{Key: key, Value: was.Value}
 	}
