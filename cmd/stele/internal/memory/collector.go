@@ -19,34 +19,25 @@ const (
 )
 
 // percentFor is the GC percent that lets a live heap, in bytes, grow by growth.
-func percentFor(live uint64) int {
-	return int(min(max(growth*100/max(live, 1), leastPercent), mostPercent))
+func percentFor(live uint64) uint64 {
+	return min(max(growth*100/max(live, 1), leastPercent), mostPercent)
 }
 
 // adjust sets the GC percent after each collection, for as long as the process runs. It keeps no
 // goroutine: the collector runs the cleanup of an object that nothing holds.
 var adjust = sync.OnceFunc(func() {
-	percent := mostPercent
-	debug.SetGCPercent(percent)
-	var after func(struct{})
-	arm := func() {
-		collected := new([16]byte) // larger than what the allocator puts into one block with others
-		runtime.AddCleanup(collected, after, struct{}{})
-	}
-	after = func(struct{}) {
-		// Setting it stops the program for a moment, so small changes are not worth it.
-		if p := percentFor(liveHeap()); p < percent*9/10 || p > percent*11/10 {
-			percent = p
-			debug.SetGCPercent(percent)
-		}
-		arm()
-	}
-	arm()
+	debug.SetGCPercent(mostPercent)
+	afterCollection(struct{}{})
 })
 
-// liveHeap is what the last collection found alive, in bytes.
-func liveHeap() uint64 {
-	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	metrics.Read(sample)
-	return sample[0].Value.Uint64()
+func afterCollection(struct{}) {
+	found := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/gogc:percent"}}
+	metrics.Read(found)
+	percent, now := percentFor(found[0].Value.Uint64()), found[1].Value.Uint64()
+	// Setting it stops the program for a moment, so small changes are not worth it.
+	if percent < now*9/10 || percent > now*11/10 {
+		debug.SetGCPercent(int(percent))
+	}
+	collected := new([16]byte) // larger than what the allocator puts into one block with others
+	runtime.AddCleanup(collected, afterCollection, struct{}{})
 }
