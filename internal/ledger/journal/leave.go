@@ -38,10 +38,10 @@ func isolated(info *jetstream.StreamInfo) bool {
 	}
 	// A server that a leader has not heard from since it leads has been active for 0.
 	since := info.Cluster.LeaderSince
-	elected := since == nil || info.TimeStamp.Sub(*since) < isolatedAfter
+	justElected := since == nil || info.TimeStamp.Sub(*since) < isolatedAfter
 	heard := 1
 	for _, r := range info.Cluster.Replicas {
-		if r.Active < isolatedAfter && (r.Active > 0 || elected && !r.Offline) {
+		if r.Active < isolatedAfter && (r.Active > 0 || justElected && !r.Offline) {
 			heard++
 		}
 	}
@@ -69,7 +69,8 @@ func (c *connection) leaveIsolated(leader string) {
 // leaveUseless connects to another server, unless one was left within strandedAfter. If no majority
 // of the servers runs, every one is left after that time.
 func (c *connection) leaveUseless(why string) {
-	if left := c.left.Load(); time.Now().UnixNano()-left > int64(strandedAfter) && c.left.CompareAndSwap(left, time.Now().UnixNano()) {
+	now, left := time.Now().UnixNano(), c.left.Load()
+	if now-left > int64(strandedAfter) && c.left.CompareAndSwap(left, now) {
 		c.leave(why)
 	}
 }
