@@ -36,22 +36,31 @@ func TestCommandLine(t *testing.T) {
 // await waits until a file exists and contains a text: await FILE [TEXT].
 func await(ts *testscript.TestScript, _ bool, args []string) {
 	text := strings.Join(args[1:], " ")
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		if data, err := os.ReadFile(ts.MkAbs(args[0])); err == nil && strings.Contains(string(data), text) {
-			return
-		}
+	if !soon(func() bool {
+		data, err := os.ReadFile(ts.MkAbs(args[0]))
+		return err == nil && strings.Contains(string(data), text)
+	}) {
+		ts.Fatalf("%s does not hold %q", args[0], text)
 	}
-	ts.Fatalf("%s does not hold %q", args[0], text)
 }
 
 // until runs a command until it succeeds and its output matches a regular expression:
 // until PATTERN COMMAND [ARGUMENT]...
 func until(ts *testscript.TestScript, _ bool, args []string) {
 	pattern := regexp.MustCompile("(?m)" + args[0])
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		if err := ts.Exec(args[1], args[2:]...); err == nil && pattern.MatchString(ts.ReadFile("stdout")) {
-			return
+	if !soon(func() bool {
+		return ts.Exec(args[1], args[2:]...) == nil && pattern.MatchString(ts.ReadFile("stdout"))
+	}) {
+		ts.Fatalf("%s does not print %q", strings.Join(args[1:], " "), args[0])
+	}
+}
+
+// soon tries for a minute, and reports whether it is done.
+func soon(done func() bool) bool {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if done() {
+			return true
 		}
 	}
-	ts.Fatalf("%s does not print %q", strings.Join(args[1:], " "), args[0])
+	return false
 }

@@ -128,7 +128,28 @@ func (s *natsServer) kill() {
 // leader is the server that leads the journal's stream.
 func (c *cluster) leader(t *testing.T) (leader *natsServer) {
 	t.Helper()
-	nc, err := nats.Connect(c.clients(), nats.SetCustomDialer(observed{c.observer}))
+	c.awaitStream(t, "it has a leader", nil, func(is *jetstream.ClusterInfo) bool {
+		for _, s := range c.servers {
+			if len(c.servers) == 1 || s.name == is.Leader {
+				leader = s
+			}
+		}
+		return leader != nil
+	})
+	return leader
+}
+
+// awaitStream asks the servers, all or without one, about the journal's stream until done says
+// yes.
+func (c *cluster) awaitStream(t *testing.T, what string, without *natsServer, done func(*jetstream.ClusterInfo) bool) {
+	t.Helper()
+	var urls []string
+	for _, s := range c.servers {
+		if s != without {
+			urls = append(urls, "nats://"+s.client)
+		}
+	}
+	nc, err := nats.Connect(strings.Join(urls, ","), nats.IgnoreDiscoveredServers(), nats.SetCustomDialer(observed{c.observer}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,20 +158,10 @@ func (c *cluster) leader(t *testing.T) (leader *natsServer) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const name = "STELE"
-	await(t, "leader of "+name, func() bool {
-		stream, err := js.Stream(t.Context(), name)
-		if err != nil {
-			return false
-		}
-		for _, s := range c.servers {
-			if len(c.servers) == 1 || s.name == stream.CachedInfo().Cluster.Leader {
-				leader = s
-			}
-		}
-		return leader != nil
+	await(t, "the journal's stream: "+what, func() bool {
+		stream, err := js.Stream(t.Context(), "STELE")
+		return err == nil && done(stream.CachedInfo().Cluster)
 	})
-	return leader
 }
 
 // observed connects from a host.

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -155,31 +154,13 @@ func (c *cluster) measure(t *testing.T, ctx context.Context, m *member, outages 
 
 // election is how long after a time the servers other than this one elected the stream's leader,
 // zero if they have not elected one since.
-func (c *cluster) election(t *testing.T, failing *natsServer, began time.Time) time.Duration {
+func (c *cluster) election(t *testing.T, failing *natsServer, began time.Time) (took time.Duration) {
 	t.Helper()
-	var urls []string
-	for _, s := range c.servers {
-		if s != failing {
-			urls = append(urls, "nats://"+s.client)
+	c.awaitStream(t, "its leader says since when it leads", failing, func(is *jetstream.ClusterInfo) bool {
+		if is.LeaderSince != nil {
+			took = max(is.LeaderSince.Sub(began), 0)
 		}
-	}
-	nc, err := nats.Connect(strings.Join(urls, ","), nats.IgnoreDiscoveredServers(), nats.SetCustomDialer(observed{c.observer}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(100*time.Millisecond))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var since time.Time
-	await(t, "the other servers know a leader", func() bool {
-		s, err := js.Stream(t.Context(), "STELE")
-		if err != nil || s.CachedInfo().Cluster.LeaderSince == nil {
-			return false
-		}
-		since = *s.CachedInfo().Cluster.LeaderSince
-		return true
+		return is.LeaderSince != nil
 	})
-	return max(since.Sub(began), 0)
+	return took
 }

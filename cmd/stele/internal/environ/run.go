@@ -24,10 +24,10 @@ const grace = 10 * time.Second
 // Run runs the command with the variables, which override the caller's own of the same
 // name, until it ends, and returns its exit code: 128 plus the signal's number if a
 // signal ended it. Signals on the channel signals are forwarded to it; one that asks it to end
-// while it is stopped to start again ends Run as well. When changed
-// brings other variables, and no more of them for half a second, the command is stopped
-// (SIGTERM, and SIGKILL ten seconds later) and started with them; a nil changed never
-// does. When ctx is done the command is stopped and ctx's error returned.
+// while it is stopped to start again ends Run as well. When changed brings other variables, and
+// no more of them for half a second, the command is stopped (SIGTERM, and SIGKILL ten seconds
+// later) and started with them; a nil changed never does. When ctx is done the command is
+// stopped and ctx's error returned.
 func Run(ctx context.Context, argv, vars []string, changed <-chan []string, signals <-chan os.Signal) (int, error) {
 	for {
 		code, next, err := runOnce(ctx, argv, vars, changed, signals)

@@ -27,6 +27,19 @@ func await(t *testing.T, path, want string) {
 	}
 }
 
+// start runs a script with V=1. The channel gets its exit code.
+func start(t *testing.T, script string, changed <-chan []string, signals <-chan os.Signal) <-chan int {
+	done := make(chan int, 1)
+	go func() {
+		code, err := Run(t.Context(), []string{"sh", "-c", script}, []string{"V=1"}, changed, signals)
+		if err != nil {
+			t.Error(err)
+		}
+		done <- code
+	}()
+	return done
+}
+
 func TestRun_ReturnsTheExitCode(t *testing.T) {
 	for script, want := range map[string]int{"exit 0": 0, "exit $CODE": 7, "kill -9 $$": 137} {
 		code, err := Run(t.Context(), []string{"sh", "-c", script}, []string{"CODE=7"}, nil, nil)
@@ -43,15 +56,7 @@ func TestRun_RestartsForChangedVariables(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
 	t.Setenv("LOG", log)
 	changed := make(chan []string)
-	done := make(chan int, 1)
-	go func() {
-		script := `trap 'echo stop $V >>$LOG; exit 0' TERM; echo start $V >>$LOG; [ $V = 3 ] && exit 5; while :; do sleep 0.01; done`
-		code, err := Run(t.Context(), []string{"sh", "-c", script}, []string{"V=1"}, changed, nil)
-		if err != nil {
-			t.Error(err)
-		}
-		done <- code
-	}()
+	done := start(t, `trap 'echo stop $V >>$LOG; exit 0' TERM; echo start $V >>$LOG; [ $V = 3 ] && exit 5; while :; do sleep 0.01; done`, changed, nil)
 	await(t, log, "start 1")
 	changed <- []string{"V=1"}
 	changed <- []string{"V=2"}
@@ -70,15 +75,7 @@ func TestRun_ChangesInARowRestartOnce(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
 	t.Setenv("LOG", log)
 	changed := make(chan []string, 3) // so that no change waits for the one before
-	done := make(chan int, 1)
-	go func() {
-		script := `trap 'exit 0' TERM; echo start $V >>$LOG; [ $V = 9 ] && exit 5; while :; do sleep 0.01; done`
-		code, err := Run(t.Context(), []string{"sh", "-c", script}, []string{"V=1"}, changed, nil)
-		if err != nil {
-			t.Error(err)
-		}
-		done <- code
-	}()
+	done := start(t, `trap 'exit 0' TERM; echo start $V >>$LOG; [ $V = 9 ] && exit 5; while :; do sleep 0.01; done`, changed, nil)
 	await(t, log, "start 1")
 	for _, v := range []string{"2", "3", "4"} {
 		changed <- []string{"V=" + v}
@@ -123,15 +120,7 @@ func TestRun_SignalDuringRestart(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
 	t.Setenv("LOG", log)
 	changed, signals := make(chan []string), make(chan os.Signal, 1)
-	done := make(chan int, 1)
-	go func() {
-		script := `trap 'echo interrupted >>$LOG; exit 6' INT; trap 'echo stop >>$LOG' TERM; echo start $V >>$LOG; [ $V = 2 ] && exit 5; while :; do sleep 0.01; done`
-		code, err := Run(t.Context(), []string{"sh", "-c", script}, []string{"V=1"}, changed, signals)
-		if err != nil {
-			t.Error(err)
-		}
-		done <- code
-	}()
+	done := start(t, `trap 'echo interrupted >>$LOG; exit 6' INT; trap 'echo stop >>$LOG' TERM; echo start $V >>$LOG; [ $V = 2 ] && exit 5; while :; do sleep 0.01; done`, changed, signals)
 	await(t, log, "start 1")
 	changed <- []string{"V=2"}
 	await(t, log, "stop")
