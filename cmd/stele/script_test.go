@@ -18,7 +18,7 @@ func TestMain(m *testing.M) {
 // TestCommandLine runs the scripts, each against a server of its own that it starts
 // and ends.
 func TestCommandLine(t *testing.T) {
-	testscript.Run(t, testscript.Params{
+	testscript.RunT(brief{t}, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("STELE_CONFIG", env.WorkDir+"/config.yaml")
@@ -31,6 +31,16 @@ func TestCommandLine(t *testing.T) {
 		// tests time out: the slowest script takes a minute on two busy processors.
 		Deadline: time.Now().Add(15 * time.Minute),
 	})
+}
+
+// brief is a test that prints only the section of a script that fails, also with -v: with all
+// sections, the failure is hundreds of lines below the name of the test.
+type brief struct{ *testing.T }
+
+func (b brief) Verbose() bool { return false }
+
+func (b brief) Run(name string, script func(testscript.T)) {
+	b.T.Run(name, func(t *testing.T) { script(brief{t}) })
 }
 
 // await waits until a file exists and contains a text: await FILE [TEXT].

@@ -4,13 +4,14 @@ import "context"
 
 // Divided is a Share whose uses have owners, the tenants. All owners have three quarters of it
 // together. The last quarter is a reserve: an owner gets bytes of it only while it holds nothing,
-// and only half of what is free. So however much some owners hold, and however many of their uses
-// wait, there is room for a use of another: while n owners hold as much as they can, half of a
+// and only half of what is left of it. So however much some owners hold, and however many of their
+// uses wait, there is room for a use of another: while n owners hold as much as they can, half of a
 // quarter of the share, divided by 2 to the power of n. A fixed part for each owner would have to be
 // very small.
 //
 // If uses of several owners wait, the owner that holds the least comes first, so that an owner
-// waits for its own uses to end and not for the uses of one that holds more.
+// waits for its own uses to end and not for the uses of one that holds more. Uses of the reserve
+// take nothing from the three quarters, so that many small ones do not keep a large use waiting.
 type Divided struct {
 	// Total is what all owners have together.
 	Total *Share

@@ -33,10 +33,10 @@ func TestDivided_OwnersLeaveSome(t *testing.T) {
 			t.Errorf("a tenant alone has %d of 100", used)
 		}
 		began := time.Now()
-		if err := d.Acquire(t.Context(), "globex", 15); err != nil || time.Since(began) > 0 {
+		if err := d.Acquire(t.Context(), "globex", 12); err != nil || time.Since(began) > 0 {
 			t.Errorf("after %s, another tenant: %v", time.Since(began), err)
 		}
-		d.Release("acme", 20)
+		d.Release("acme", 10)
 		if err := <-waiting; err != nil {
 			t.Errorf("the next of the tenant: %v", err)
 		}
@@ -46,9 +46,9 @@ func TestDivided_OwnersLeaveSome(t *testing.T) {
 				t.Errorf("a canceled wait: %v", err)
 			}
 		}
-		d.Release("globex", 15)
+		d.Release("globex", 12)
 		d.Release("acme", 50) // in parts
-		d.Release("acme", 10)
+		d.Release("acme", 20)
 		if used := d.Total.Used(); used != 0 {
 			t.Errorf("%d bytes are used at the end", used)
 		}
@@ -188,16 +188,52 @@ func TestDivided_LargeUseIsNotOvertaken(t *testing.T) {
 		if used := d.Total.Used(); used != 20 {
 			t.Errorf("%d bytes are used while a large use waits", used)
 		}
-		if err := d.Acquire(t.Context(), "globex", 40); err != nil {
+		if err := d.Acquire(t.Context(), "globex", 12); err != nil {
 			t.Errorf("an owner that holds nothing: %v", err)
 		}
-		d.Release("globex", 40)
+		d.Release("globex", 12)
 		d.Release("acme", 10)
 		if err := <-large; err != nil {
 			t.Errorf("the large use: %v", err)
 		}
 		if err := <-small; err != nil {
 			t.Errorf("the small one after it: %v", err)
+		}
+	})
+}
+
+// Owners whose small uses overlap permanently, each of the reserve, do not keep a use waiting that needs
+// all that owners have together.
+func TestDivided_ReserveTakesNothingFromLargeUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := budget.NewDivided("requests", 100)
+		if err := d.Acquire(t.Context(), "acme", 10); err != nil {
+			t.Fatal(err)
+		}
+		large := make(chan error, 1)
+		go func() { large <- d.AcquireFirst(t.Context(), "initech", 75) }()
+		synctest.Wait()
+		small := func(owner string) {
+			if err := d.Acquire(t.Context(), owner, 5); err != nil {
+				t.Fatal(err)
+			}
+		}
+		small("globex")
+		d.Release("acme", 10)
+		for range 100 {
+			small("hooli")
+			d.Release("globex", 5)
+			small("globex")
+			d.Release("hooli", 5)
+		}
+		synctest.Wait()
+		select {
+		case err := <-large:
+			if err != nil {
+				t.Error(err)
+			}
+		default:
+			t.Error("the large use waits")
 		}
 	})
 }

@@ -32,22 +32,24 @@ type Share struct {
 	// short, if set, is called before an Acquire waits, and while it does.
 	short func()
 
-	mu      sync.Mutex // guards the fields below
-	used    int64
-	owners  map[string]*owner // that hold bytes or wait
-	came    uint64            // waiters so far
-	queued  int               // waiters
-	waiting int64             // bytes of the waiters of Acquire, not of AcquireFirst
+	mu       sync.Mutex // guards the fields below
+	used     int64
+	reserved int64             // the part of used that is of the reserve
+	owners   map[string]*owner // that hold bytes or wait
+	came     uint64            // waiters so far
+	queued   int               // waiters
+	waiting  int64             // bytes of the waiters of Acquire, not of AcquireFirst
 
 	refused atomic.Int64
 }
 
 // owner is a tenant that uses a Divided. All uses of other shares have the one without a name.
 type owner struct {
-	name    string
-	used    int64
-	waiters []*waiter // in the order in which they came
-	waiting int64     // its part of the waiting bytes of the share
+	name     string
+	used     int64
+	reserved int64     // the part of used that is of the reserve
+	waiters  []*waiter // in the order in which they came
+	waiting  int64     // its part of the waiting bytes of the share
 }
 
 // waiter is an Acquire that waits.
@@ -85,7 +87,7 @@ func (s *Share) AcquireFirst(ctx context.Context, n int64) error {
 func (s *Share) acquire(ctx context.Context, name string, n int64, bounded bool) error {
 	s.mu.Lock()
 	o := s.of(name)
-	if s.queued == 0 && s.fits(o, n) {
+	if s.queued == 0 && s.fits(n) {
 		s.take(o, n)
 		s.mu.Unlock()
 		return nil
@@ -154,15 +156,12 @@ func (s *Share) forget(o *owner) {
 	}
 }
 
-// fits reports whether an owner gets n bytes, if none waits before it: from what all use together
-// or, if it holds nothing, half of what is free. mu is held.
-func (s *Share) fits(o *owner, n int64) bool {
-	return s.used+n <= s.common || s.fitsReserve(o, n)
-}
+// fits reports whether n bytes of what all owners use together are free. mu is held.
+func (s *Share) fits(n int64) bool { return s.used-s.reserved+n <= s.common }
 
+// fitsReserve reports whether an owner gets n bytes of the reserve. mu is held.
 func (s *Share) fitsReserve(o *owner, n int64) bool {
-	free := s.size - s.used
-	return n <= free && (o.name == "" || o.used == 0 && n <= free/2)
+	return o.used == 0 && n <= (s.size-s.common-s.reserved)/2
 }
 
 // take takes bytes that are free. mu is held.
@@ -175,21 +174,26 @@ func (s *Share) take(o *owner, n int64) {
 // admit gives waiters their bytes, while there are some that fit. mu is held.
 func (s *Share) admit() {
 	for s.queued > 0 {
-		o := s.next()
+		o, reserved := s.next()
 		if o == nil {
 			return
 		}
 		w := o.waiters[0]
 		s.remove(o, 0)
 		s.take(o, w.size)
+		if reserved {
+			o.reserved = w.size
+			s.reserved += w.size
+		}
 		close(w.room)
 	}
 }
 
-// next returns the owner whose first waiter gets its bytes now, or nil. The owner that holds the
-// least comes first. Others wait behind it, also if they need less, because otherwise it might
-// never get its bytes, except that the reserve is for all that hold nothing. mu is held.
-func (s *Share) next() *owner {
+// next returns the owner whose first waiter gets its bytes now, or nil, and whether it gets them of
+// the reserve. The owner that holds the least comes first. Others wait behind it, also if they need
+// less, because otherwise it might never get its bytes. Only the reserve is for all that hold
+// nothing. mu is held.
+func (s *Share) next() (_ *owner, reserved bool) {
 	var least, reserve *owner
 	for _, o := range s.owners {
 		if len(o.waiters) == 0 {
@@ -203,10 +207,10 @@ func (s *Share) next() *owner {
 			reserve = o
 		}
 	}
-	if least != nil && s.fits(least, least.waiters[0].size) {
-		return least
+	if least != nil && s.fits(least.waiters[0].size) {
+		return least, false
 	}
-	return reserve
+	return reserve, true
 }
 
 // remove removes a waiter of an owner. mu is held.
@@ -236,7 +240,7 @@ func (s *Share) giveUp(o *owner, w *waiter) bool {
 func (s *Share) TryAcquire(n int64) bool {
 	n = min(n, s.size)
 	s.mu.Lock()
-	ok := n <= s.size-s.used
+	ok := s.fits(n)
 	if ok {
 		s.take(s.of(""), n)
 	}
@@ -259,6 +263,9 @@ func (s *Share) release(name string, n int64) {
 	o := s.of(name)
 	s.used -= n
 	o.used -= n
+	reserved := min(n, o.reserved) // first, because it is for others
+	s.reserved -= reserved
+	o.reserved -= reserved
 	s.forget(o)
 	s.admit()
 }

@@ -107,12 +107,13 @@ func actAs(p *identity.Principal, header []string) (ledger.Tenant, error) {
 
 func (g interceptor) unary(ctx context.Context, req any, call *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 	authorized := ctx.Value(authorizedKey{}).(*authorizedCall)
-	resp, err := g.handle(ctx, authorized.method, authorized.caller, req, handle)
+	resp, err := g.handle(ctx, authorized, req, handle)
 	return resp, g.ended(ctx, call.FullMethod, authorized.begun, err)
 }
 
-func (g interceptor) handle(ctx context.Context, m *policy.Method, c Caller, req any, handle grpc.UnaryHandler) (_ any, err error) {
+func (g interceptor) handle(ctx context.Context, call *authorizedCall, req any, handle grpc.UnaryHandler) (_ any, err error) {
 	defer task.Catch(&err)
+	m, c := call.method, call.caller
 	if c.Principal == nil {
 		return handle(ctx, req)
 	}
@@ -126,13 +127,13 @@ func (g interceptor) handle(ctx context.Context, m *policy.Method, c Caller, req
 			return nil, err
 		}
 	}
+	call.memory = g.noMemory(c)
+	defer call.memory.release()
 	forwards := g.forwarder.Forwards(m)
 	if _, commit := req.(*stelev1.CommitRequest); !commit || forwards { // a change set has its own
-		release, err := g.reserve(ctx, message)
-		if err != nil {
+		if err := call.memory.grow(ctx, memoryOf(message), false); err != nil {
 			return nil, err
 		}
-		defer release()
 	}
 	if forwards {
 		return g.forwarder.Call(ctx, m, req) // recorded there
@@ -142,11 +143,11 @@ func (g interceptor) handle(ctx context.Context, m *policy.Method, c Caller, req
 	size := int64(0)
 	if answer != nil && err == nil { // it may wait for the record
 		size = int64(proto.Size(answer))
-		release, err := g.reserveAnswer(ctx, size)
-		if err != nil {
-			return nil, err
+		if size >= largeAnswer {
+			if err := call.memory.grow(ctx, size, false); err != nil {
+				return nil, err
+			}
 		}
-		defer release()
 	}
 	// Here, so that no handler can forget it; an answer that must be recorded and is not
 	// never leaves.

@@ -6,8 +6,6 @@ import (
 	"testing"
 
 	"github.com/stelehq/stele/internal/budget"
-	"github.com/stelehq/stele/internal/gateway/identity"
-	"github.com/stelehq/stele/internal/gateway/policy"
 )
 
 // A small answer takes nothing of the share. One that turns out to be large ends, waits for as much
@@ -23,10 +21,8 @@ func TestBuild_TakesMemoryOfLargeAnswers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			share := budget.NewDivided("requests", 20<<20)
-			g := &Gateway{}
-			g.cfg.Budget = &budget.Budget{Requests: share}
 			reading, whole := 0, false
-			err := configService{g: g}.build(asAcme(t), most, func(b *building) error {
+			err := configService{}.build(asAcme(t, share), most, func(b *building) error {
 				if used := share.Total.Used(); used != test.used[reading] {
 					t.Errorf("reading %d begins with %d bytes of the share, want %d", reading+1, used, test.used[reading])
 				}
@@ -52,13 +48,11 @@ func TestBuild_TakesMemoryOfLargeAnswers(t *testing.T) {
 // An answer that gets no memory is not read again.
 func TestBuild_WithoutMemory(t *testing.T) {
 	share := budget.NewDivided("requests", 1<<20)
-	g := &Gateway{}
-	g.cfg.Budget = &budget.Budget{Requests: share}
 	if !share.Total.TryAcquire(share.Size()) {
 		t.Fatal("an empty share has no room")
 	}
 	readings := 0
-	err := configService{g: g}.build(asAcme(t), 1<<20, func(b *building) error {
+	err := configService{}.build(asAcme(t, share), 1<<20, func(b *building) error {
 		readings++
 		return b.add(largeAnswer)
 	})
@@ -67,7 +61,34 @@ func TestBuild_WithoutMemory(t *testing.T) {
 	}
 }
 
-// asAcme is the context of a call by a reader of the tenant acme.
-func asAcme(t *testing.T) context.Context {
-	return policy.WithCaller(t.Context(), policy.Caller{Principal: &identity.Principal{Subject: "ann", Tenant: "acme"}})
+// A call that holds memory for its request gets memory of the reserve for its answer, next to a tenant
+// that holds all the rest: it gives back what it holds before.
+func TestBuild_LargeRequestAndAnswerOfReserve(t *testing.T) {
+	share := budget.NewDivided("requests", 80<<20)
+	if err := share.Acquire(t.Context(), "globex", share.Size()); err != nil {
+		t.Fatal(err)
+	}
+	ctx := asAcme(t, share)
+	memory := &ctx.Value(authorizedKey{}).(*authorizedCall).memory
+	if err := memory.grow(ctx, 2<<20, false); err != nil {
+		t.Fatal(err)
+	}
+	err := configService{}.build(ctx, 8<<20, func(b *building) error {
+		if b.reserved && memory.size != 10<<20 {
+			t.Errorf("the call holds %d bytes", memory.size)
+		}
+		return b.add(largeAnswer)
+	})
+	if err != nil || memory.size != 2<<20 {
+		t.Errorf("it holds %d bytes after its answer: %v", memory.size, err)
+	}
+	memory.release()
+	if used := share.Total.Used(); used != share.Size() {
+		t.Errorf("%d bytes are used at the end", used)
+	}
+}
+
+// asAcme is the context of a call for the tenant acme, which holds no memory.
+func asAcme(t *testing.T, share *budget.Divided) context.Context {
+	return &authorizedCall{Context: t.Context(), memory: callMemory{share: share, owner: "acme"}}
 }

@@ -298,13 +298,17 @@ func (f Front) Limit(l net.Listener, secure *tls.Config) net.Listener {
 	return f.g.limiter.HTTPListener(l, secure)
 }
 
-// Verify returns who holds a token, as for a call: a revoked token is rejected.
+// Verify returns who holds a token: a revoked one is rejected. While the policies cannot be read, it
+// is the call that is refused.
 func (f Front) Verify(token string) (*identity.Principal, error) {
 	p, err := f.g.cfg.Verifier.Verify(token)
 	if err != nil {
 		return nil, err
 	}
-	return p, f.g.policy.NotRevoked(p)
+	if err := f.g.policy.NotRevoked(p); errors.Is(err, identity.ErrUnauthenticated) {
+		return nil, err
+	}
+	return p, nil
 }
 
 // Connect connects to the gateway without a network. The calls are like all others, with tokens,

@@ -112,7 +112,7 @@ func (s ledgerService) Commit(ctx context.Context, req *stelev1.CommitRequest) (
 type submitted struct {
 	*ledger.Pending
 	g       *Gateway
-	release func() // nil if it was refused
+	held    *callMemory // nil if it was refused
 	tenant  ledger.Tenant
 	changes []ledger.Change
 	viewer  *policy.Viewer
@@ -126,36 +126,39 @@ func (s ledgerService) submit(ctx context.Context, method string, req *stelev1.C
 	}
 	c := policy.CallerOf(ctx)
 	sub := submitted{g: s.g, viewer: s.g.policy.View(c, policy.Methods[method])}
-	release, err := s.g.reserve(ctx, req)
-	if err != nil {
+	held := s.g.noMemory(c)
+	if err := held.grow(ctx, memoryOf(req), false); err != nil {
 		return sub, err
 	}
+	defer func() {
+		if sub.held == nil { // it was refused, or there was a panic
+			held.release()
+		}
+	}()
 	cs, err := changeSet(c, sub.viewer, req)
 	if err != nil {
-		release()
 		return sub, err
 	}
 	sub.tenant, sub.changes = c.Tenant, cs.Changes
 	if sub.Pending, err = l.Submit(ctx, c.Tenant, cs, after); err != nil {
-		release()
 		return sub, recorded(ctx, sub.viewer, false, err)
 	}
-	sub.release = release
+	sub.held = &held
 	return sub, nil
 }
 
 // abandon gives the memory back when the outcome is known.
 func (s submitted) abandon() {
-	if s.release == nil {
+	if s.held == nil {
 		return
 	}
 	select {
 	case <-s.Done():
-		s.release()
+		s.held.release()
 	default:
 		s.g.running.Go(func() { // ends when the ledger has written it, or closes
 			<-s.Done()
-			s.release()
+			s.held.release()
 		})
 	}
 }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stelehq/stele/internal/budget"
-	"github.com/stelehq/stele/internal/gateway/policy"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/protobuf/proto"
 )
@@ -24,27 +23,59 @@ const (
 	bytesPerEntry = 700
 )
 
-// reserve waits for the memory that a request takes. release gives it back.
-func (g *Gateway) reserve(ctx context.Context, req proto.Message) (release func(), err error) {
+// memoryOf estimates the memory that a request takes until it is answered, in bytes.
+func memoryOf(req proto.Message) int64 {
 	size := int64(proto.Size(req))
 	if size < largeRequest {
-		return func() {}, nil
+		return 0
 	}
 	size *= bytesPerByte
 	if r, ok := req.(interface{ GetChanges() []*stelev1.Change }); ok {
 		size += int64(len(r.GetChanges())) * bytesPerEntry
 	}
-	return g.acquire(ctx, size)
+	return size
 }
 
-// reserveAnswer waits for the memory of an answer before it is encoded. release gives it
-// back.
-func (g *Gateway) reserveAnswer(ctx context.Context, size int64) (release func(), err error) {
-	if size < largeAnswer {
-		return func() {}, nil
-	}
-	return g.acquire(ctx, size)
+// callMemory is the memory of the requests' share that a call holds, for its request and its answer.
+type callMemory struct {
+	share *budget.Divided
+	owner string
+	size  int64
 }
+
+func (g *Gateway) noMemory(c Caller) callMemory {
+	return callMemory{share: g.cfg.Budget.Requests, owner: c.Owner()}
+}
+
+// grow waits for n bytes more. The bytes that the call holds are given back before, and acquired again with
+// them: the reserve is for owners that hold nothing, and calls that hold some while they wait for
+// more could wait for each other. Any number of first calls, which have nothing large yet, may wait.
+func (m *callMemory) grow(ctx context.Context, n int64, first bool) error {
+	if n == 0 {
+		return nil
+	}
+	acquire, size := m.share.Acquire, m.size+n
+	if first {
+		acquire = m.share.AcquireFirst
+	}
+	m.release()
+	if err := acquire(ctx, m.owner, size); err != nil {
+		return err
+	}
+	m.size = min(size, m.share.Size())
+	return nil
+}
+
+// shrink gives n bytes back, or what there is.
+func (m *callMemory) shrink(n int64) {
+	if n = min(n, m.size); n > 0 {
+		m.share.Release(m.owner, n)
+		m.size -= n
+	}
+}
+
+// release gives all back.
+func (m *callMemory) release() { m.shrink(m.size) }
 
 // building counts the bytes of an answer while it is built.
 type building struct {
@@ -70,21 +101,12 @@ func (s configService) build(ctx context.Context, most int, read func(*building)
 	if err := read(&building{}); !errors.Is(err, errLarge) {
 		return err
 	}
-	share, owner := s.g.cfg.Budget.Requests, policy.CallerOf(ctx).Owner()
-	if err := share.AcquireFirst(ctx, owner, int64(most)); err != nil {
+	memory := &ctx.Value(authorizedKey{}).(*authorizedCall).memory
+	if err := memory.grow(ctx, int64(most), memory.size == 0); err != nil {
 		return err
 	}
-	defer share.Release(owner, int64(most))
+	defer memory.shrink(int64(most))
 	return read(&building{reserved: true})
-}
-
-// acquire waits for memory of the requests' share.
-func (g *Gateway) acquire(ctx context.Context, size int64) (release func(), err error) {
-	share, owner := g.cfg.Budget.Requests, policy.CallerOf(ctx).Owner()
-	if err := share.Acquire(ctx, owner, size); err != nil {
-		return nil, err
-	}
-	return func() { share.Release(owner, size) }, nil
 }
 
 // memoryUse returns the memory that counts towards the process's memory limit, which is

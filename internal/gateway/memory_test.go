@@ -27,15 +27,6 @@ func startBudget(t *testing.T, requests, answers int64, more ...func(*budget.Bud
 	return start(t, func(cfg *gateway.Config) { cfg.Budget = b }), b
 }
 
-// exhaust takes all of a share until the test ends.
-func exhaust(t *testing.T, s *budget.Share) {
-	t.Helper()
-	if err := s.Acquire(t.Context(), s.Size()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Release(s.Size()) })
-}
-
 // noMemory reports whether an error has the reason NO_MEMORY.
 func noMemory(err error) bool {
 	for _, d := range status.Convert(err).Details() {
@@ -52,7 +43,7 @@ func TestMemory_FullShareRefusesLargeRequestsAndAnswers(t *testing.T) {
 	ctx := f.as(t, "acme", identity.Writer)
 	large := `"` + strings.Repeat("x", 100_000) + `"`
 	f.commit(t, ctx, set("large", large))
-	exhaust(t, b.Requests.Total)
+	gatewaytest.Exhaust(t, b.Requests)
 	if _, err := f.ledger.Commit(ctx, set("large", large)); !noMemory(err) {
 		t.Errorf("a large commit: %v", err)
 	}
@@ -71,7 +62,9 @@ func TestMemory_FullShareCancelsWatchWithResumeRevision(t *testing.T) {
 	ctx := f.as(t, "acme", identity.Writer)
 	watch := f.watch(t, ctx, &stelev1.CreateWatch{Id: 1, Prefixes: []string{""}})
 	expect(t, watch, "[1] created @0")
-	exhaust(t, b.Answers)
+	if err := b.Answers.Acquire(t.Context(), b.Answers.Size()); err != nil {
+		t.Fatal(err)
+	}
 	rev := f.commit(t, ctx, set("a", "1")).Revision
 	got := recv(t, watch).GetCanceled()
 	if codes.Code(got.GetStatus().GetCode()) != codes.ResourceExhausted || got.GetResumeRevision() != rev {

@@ -3,10 +3,12 @@ package gateway_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/stelehq/stele/internal/budget"
 	"github.com/stelehq/stele/internal/gateway"
 	"github.com/stelehq/stele/internal/gateway/forward"
 	"github.com/stelehq/stele/internal/gateway/identity"
@@ -22,12 +24,13 @@ import (
 )
 
 // panicking is the server's end of a stream. After the requests it panics as it receives, or else
-// as it sends.
+// as it sends the second message.
 type panicking[Req, Res any] struct {
 	grpc.ServerStream
 	ctx      context.Context
 	requests []*Req
 	receives bool
+	sent     int
 }
 
 func (s *panicking[Req, Res]) Context() context.Context { return s.ctx }
@@ -48,7 +51,7 @@ func (s *panicking[Req, Res]) Recv() (*Req, error) {
 func (s *panicking[Req, Res]) Send(m *Res) error { return s.SendMsg(m) }
 
 func (s *panicking[Req, Res]) SendMsg(any) error {
-	if !s.receives {
+	if s.sent++; s.sent == 2 && !s.receives {
 		panic("sent")
 	}
 	return nil
@@ -73,10 +76,13 @@ type upstream struct {
 func (u upstream) Conn() (*grpc.ClientConn, string, error) { return u.conn, "upstream", nil }
 func (u upstream) Path() replication.Path                  { return nil }
 
-// A panic in any goroutine of a call is the error of that call, and the gateway serves on.
+// A panic in any goroutine of a call is the error of that call. It gives its memory back, and the
+// gateway serves on.
 func TestCalls_PanicEndsOneCall(t *testing.T) {
 	var readLog atomic.Bool
+	memory := budget.New(budget.Least)
 	f := startRecorded(t, routed(t, oneSink), func(c *gateway.Config) {
+		c.Budget = memory
 		c.Sinks = func() (gateway.Sinks, error) { return panickingSinks{}, nil }
 		open := c.ReadLog
 		c.ReadLog = func() (policy.ReadLog, error) {
@@ -91,7 +97,8 @@ func TestCalls_PanicEndsOneCall(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(edge.Close)
-	f.commit(t, f.as(t, "acme", identity.Writer), set("a/key", "1"))
+	large := `"` + strings.Repeat("x", 100_000) + `"`
+	f.commit(t, f.as(t, "acme", identity.Writer), set("a/key", large))
 
 	token := f.token(t, identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Writer, identity.Operator}})
 	principal, err := f.issuer.Verifier.Verify(token)
@@ -100,11 +107,11 @@ func TestCalls_PanicEndsOneCall(t *testing.T) {
 	}
 	commits := func(ctx context.Context, g *gateway.Gateway) error {
 		return g.CommitStream(&panicking[stelev1.CommitStreamRequest, stelev1.CommitStreamResponse]{ctx: ctx, receives: true,
-			requests: []*stelev1.CommitStreamRequest{{Commit: set("a/key", "2")}}})
+			requests: []*stelev1.CommitStreamRequest{{Commit: set("a/key", large)}}})
 	}
 	watch := func(ctx context.Context, receives bool) error {
 		return f.gateway.Watch(&panicking[stelev1.WatchRequest, stelev1.WatchResponse]{ctx: ctx, receives: receives,
-			requests: []*stelev1.WatchRequest{{Request: &stelev1.WatchRequest_Create{Create: &stelev1.CreateWatch{Id: 1, Prefixes: []string{""}}}}}})
+			requests: []*stelev1.WatchRequest{{Request: &stelev1.WatchRequest_Create{Create: &stelev1.CreateWatch{Id: 1, Prefixes: []string{""}, InitialState: true}}}}})
 	}
 	for name, call := range map[string]func(context.Context) error{
 		"a stream of commits": func(ctx context.Context) error { return commits(ctx, f.gateway) },
@@ -133,6 +140,7 @@ func TestCalls_PanicEndsOneCall(t *testing.T) {
 			if bug := new(task.PanicError); !errors.As(err, &bug) && status.Code(err) != codes.Internal {
 				t.Errorf("the call ends with %v", err)
 			}
+			until(t, func() bool { return memory.Requests.Total.Used() == 0 && memory.Answers.Used() == 0 })
 			if _, err := f.config.Get(bearer(t.Context(), token), &stelev1.GetRequest{Key: "a/key"}); err != nil {
 				t.Errorf("the next call: %v", err)
 			}

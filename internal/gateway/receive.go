@@ -126,6 +126,7 @@ type authorizedCall struct {
 	method *policy.Method
 	caller Caller
 	begun  time.Time
+	memory callMemory // set before the handler is called
 }
 
 // authorizedKey is the key of the *authorizedCall itself.
@@ -177,7 +178,7 @@ func (g interceptor) receiving(method string, handle unaryMethod) unaryMethod {
 func (g interceptor) authorizeCall(ctx context.Context, method string, begun time.Time) (_ *authorizedCall, err error) {
 	defer task.Catch(&err)
 	m, c, err := g.authorize(ctx, method)
-	return &authorizedCall{ctx, m, c, begun}, err
+	return &authorizedCall{Context: ctx, method: m, caller: c, begun: begun}, err
 }
 
 // ended counts a call, and returns its error as callers get it.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/internal/budget"
+	"github.com/stelehq/stele/internal/gateway/gatewaytest"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -109,7 +110,7 @@ func TestReceive_RefusesBeforeTheRequest(t *testing.T) {
 			t.Errorf("%s: %v, want %v", test.name, got, test.want)
 		}
 	}
-	exhaust(t, b.Requests.Total)
+	gatewaytest.Exhaust(t, b.Requests)
 	for _, method := range []string{stelev1.Ledger_Commit_FullMethodName, stelev1.Ledger_CommitStream_FullMethodName} {
 		if got := answerTo(t, f.partialCall(t, method, writer, long)); got != codes.ResourceExhausted {
 			t.Errorf("%s without memory: %v", method, got)

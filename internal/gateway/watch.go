@@ -59,6 +59,9 @@ func (s configService) Watch(stream grpc.BidiStreamingServer[stelev1.WatchReques
 	}
 	<-received
 	free()
+	if bug := new(task.PanicError); errors.As(err, &bug) {
+		return err
+	}
 	return context.Cause(ctx)
 }
 
@@ -192,12 +195,10 @@ type past struct {
 // send sends commits up to the head. While it waits for the client or for memory it holds neither
 // a view nor a commit: a view keeps a tail of the replica in memory.
 func (p *past) send(ctx context.Context, r *replica.Replica) error {
+	defer p.unreserve()
 	for {
 		need, err := p.sendSome(r)
-		if p.reserved > 0 { // the part has changed or could not be read
-			p.w.Stream.Unreserve(p.reserved)
-			p.reserved = 0
-		}
+		p.unreserve() // the part has changed or could not be read
 		if need == 0 || err != nil {
 			return err
 		}
@@ -206,6 +207,12 @@ func (p *past) send(ctx context.Context, r *replica.Replica) error {
 		}
 		p.reserved = need
 	}
+}
+
+// unreserve gives back memory that no part has used.
+func (p *past) unreserve() {
+	p.w.Stream.Unreserve(p.reserved)
+	p.reserved = 0
 }
 
 // sendSome sends commits up to the head, or up to a part that does not fit into the backlog or memory now:

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stelehq/stele/internal/gateway/gatewaytest"
 	"github.com/stelehq/stele/internal/gateway/identity"
 )
 
@@ -36,9 +37,7 @@ func TestForm_WaitsForMemory(t *testing.T) {
 			}
 		}
 	}
-	if err := f.bodies.Share.Total.Acquire(t.Context(), f.bodies.Share.Total.Size()); err != nil {
-		t.Fatal(err)
-	}
+	gatewaytest.Exhaust(t, f.bodies.Share)
 	if a := writer.post(t, "/acme/new", large); a.code != http.StatusTooManyRequests {
 		t.Errorf("without memory: %d %s", a.code, brief(a.main()))
 	}

@@ -4,12 +4,14 @@ package gatewaytest
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/stelehq/stele/internal/budget"
 	"github.com/stelehq/stele/internal/gateway"
 	"github.com/stelehq/stele/internal/gateway/conn"
 	"github.com/stelehq/stele/internal/gateway/identity"
@@ -127,4 +129,20 @@ func (g *Gateway) DialInProcess(tb testing.TB) *grpc.ClientConn {
 	}
 	tb.Cleanup(func() { client.Close() })
 	return client
+}
+
+// Exhaust takes all of a share until the test ends: an owner has what all can have together, and as
+// many others as there can be hold the reserve.
+func Exhaust(tb testing.TB, d *budget.Divided) {
+	tb.Helper()
+	hold := func(owner string, n int64) {
+		if err := d.Acquire(tb.Context(), owner, n); err != nil {
+			tb.Fatal(err)
+		}
+		tb.Cleanup(func() { d.Release(owner, n) })
+	}
+	hold("first", d.Size())
+	for left := d.Total.Size() - d.Size(); left > 1; left -= left / 2 {
+		hold(fmt.Sprint("with ", left), left/2)
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/stelehq/stele/internal/gateway/gatewaytest"
 	"github.com/stelehq/stele/internal/gateway/identity"
 )
 
@@ -273,9 +274,7 @@ func TestBody_WaitsForMemory(t *testing.T) {
 	}
 	eve := w.token(identity.Claims{Subject: "eve", Tenant: "acme", Roles: []identity.Role{identity.Writer}})
 	w.must("PUT", "/v1/config/policy/revoked", w.as("", identity.Operator), `{"revoked":[{"subject":"eve"}]}`, "As-Tenant: _system")
-	if err := w.memory.Total.Acquire(t.Context(), w.memory.Total.Size()); err != nil {
-		t.Fatal(err)
-	}
+	gatewaytest.Exhaust(t, w.memory)
 	if a := w.do("PUT", "/v1/config/a", ann, large); a.status != http.StatusTooManyRequests || !strings.Contains(a.body, "NO_MEMORY") {
 		t.Errorf("without memory: %d %s", a.status, a.body)
 	}

@@ -48,31 +48,36 @@ func (ws *Stream) queueSkipped(ctx context.Context, h *Hub) (bool, error) {
 	if w == nil {
 		return false, nil
 	}
-	if err := ws.answers.AcquireFirst(ctx, pageMemory); err != nil {
-		if exhausted := new(budget.ExhaustedError); errors.As(err, &exhausted) {
-			return true, nil // this watch can wait
+	var more bool
+	body, err := ws.page(ctx, func() ([]byte, error) {
+		page, err := s.page(h, ws.Tenant)
+		if err != nil {
+			return nil, err
 		}
+		more = page.More
+		return encodeState(w.ID, page), nil
+	})
+	exhausted := new(budget.ExhaustedError)
+	switch {
+	case errors.As(err, &exhausted):
+		return true, nil // this watch can wait
+	case err != nil && ctx.Err() != nil:
 		return false, err
-	}
-	page, err := s.page(h, ws.Tenant)
-	if err != nil {
-		ws.answers.Release(pageMemory)
+	case err != nil:
 		h.Leave(w)
 		ws.Forget(w.ID)
 		ws.Canceled(w.ID, h.failed(err), nil)
 		return true, nil
 	}
-	body := encodeState(w.ID, page)
-	ws.answers.Release(pageMemory - int64(len(body)))
-	frame := Frame{Body: newBody(ws.answers, body)}
-	defer frame.Body.Release()
+	frame := Frame{Body: body}
+	defer body.Release()
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	if ws.skipped[w] != s { // it was canceled
 		return true, nil
 	}
 	ws.enqueue(frame)
-	if !page.More && len(s.keys) == 0 {
+	if !more && len(s.keys) == 0 {
 		delete(ws.skipped, w)
 	}
 	return true, nil

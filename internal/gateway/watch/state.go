@@ -27,17 +27,29 @@ func (ws *Stream) State(ctx context.Context, r *replica.Replica, at ledger.Revis
 		if err := ws.waitRoom(ctx); err != nil {
 			return err
 		}
-		if err := ws.answers.AcquireFirst(ctx, pageMemory); err != nil {
-			return err
-		}
-		encoded, err := state.next(r, ws.Tenant, at, w.ID)
-		ws.answers.Release(pageMemory - int64(len(encoded)))
+		body, err := ws.page(ctx, func() ([]byte, error) { return state.next(r, ws.Tenant, at, w.ID) })
 		if err != nil {
 			return err
 		}
-		ws.push(Frame{Body: newBody(ws.answers, encoded)})
+		ws.push(Frame{Body: body})
 	}
 	return nil
+}
+
+// page waits for the memory of a page, builds it, and gives back what it has not needed: all, if
+// build fails or panics.
+func (ws *Stream) page(ctx context.Context, build func() ([]byte, error)) (*Body, error) {
+	if err := ws.answers.AcquireFirst(ctx, pageMemory); err != nil {
+		return nil, err
+	}
+	var body []byte
+	defer func() { ws.answers.Release(pageMemory - int64(len(body))) }()
+	encoded, err := build()
+	if err != nil {
+		return nil, err
+	}
+	body = encoded
+	return newBody(ws.answers, body), nil
 }
 
 // stateReader reads a state page by page. Between two pages it is only the place where the

@@ -337,14 +337,21 @@ func (ws *Stream) Send(ctx context.Context, h *Hub, stream grpc.ServerStream) er
 				return ctx.Err()
 			}
 		}
-		for i, f := range frames {
-			if err := stream.SendMsg(f); err != nil {
-				drop(frames[i:])
-				return err
-			}
-			ws.sent(f)
+		if err := ws.sendAll(stream, frames); err != nil {
+			return err
 		}
 	}
+}
+
+func (ws *Stream) sendAll(stream grpc.ServerStream, frames []Frame) error {
+	defer func() { drop(frames) }() // those that are left after an error or a panic
+	for ; len(frames) > 0; frames = frames[1:] {
+		if err := stream.SendMsg(frames[0]); err != nil {
+			return err
+		}
+		ws.sent(frames[0])
+	}
+	return nil
 }
 
 func (ws *Stream) sent(f Frame) {
